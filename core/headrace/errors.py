@@ -1,0 +1,76 @@
+"""What Headrace raises. Every error keeps what it names in `args`, so that it pickles and crosses processes."""
+
+from __future__ import annotations
+
+import reprlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+
+
+def shorten(value: object) -> str:
+    """A `repr` that fits a line; a value whose own `repr` raises is shown by its type."""
+    try:
+        return _short.repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} object, whose repr raised {type(error).__name__}>"
+
+
+class HeadraceError(Exception):
+    """The family of all errors that Headrace raises itself."""
+
+
+class SettingsError(HeadraceError, ValueError):
+    """A setting that cannot be: the message names it, what it got and what would do."""
+
+
+class GraphError(HeadraceError, ValueError):
+    """A pipeline that cannot run: the message names the operator."""
+
+
+class PluginError(HeadraceError):
+    """A plugin that cannot be had: not installed, broken, twice there, or of another API version."""
+
+
+class AccountError(HeadraceError):
+    """The ledger of a run does not add up: an item was lost or came twice. Always a bug, never an item's fault."""
+
+
+class ExecutorFailed(HeadraceError):
+    """An executor could not run a batch at all, so that no single item is to blame.
+
+    `stage` is the stage's name, `index` the path of the first item of the batch, `reason` what the executor said.
+    """
+
+    def __init__(self, stage: str, index: object, reason: str) -> None:
+        super().__init__(stage, index, reason)
+        self.stage, self.index, self.reason = stage, index, reason
+
+    def __str__(self) -> str:
+        return f"the executor of stage '{self.stage}' failed on the batch that starts at item {self.index}: {self.reason}"
+
+
+class OperatorFailed(HeadraceError):
+    """An item raised under the policy `on_error="raise"`. The item's own error is `__cause__`.
+
+    `operator` is the operator's name, `index` the path of the item from its source (None where a source or the
+    opening of a sink failed), `item` what the operator was given, `reason` the original error in a line.
+    `result` is what the run had given by then: set by `Pipeline.execute`, else None.
+    """
+
+    def __init__(self, operator: str, index: object, item: object, reason: str) -> None:
+        super().__init__(operator, index, item, reason)
+        self.operator, self.index, self.item, self.reason = operator, index, item, reason
+        self.result: Any = None
+
+    def __str__(self) -> str:
+        at = "" if self.index is None else f" at item {self.index} ({shorten(self.item)})"
+        return f"operator '{self.operator}' failed{at}: {self.reason}"
+
+
+class LeftoversWarning(RuntimeWarning):
+    """Something could not be ended in time; the message names it."""

@@ -1,0 +1,100 @@
+"""What is to run: the plan that the planner makes and a runner reads. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attrs import Factory, frozen
+
+from headrace.flow.gates import Gate
+from headrace.flow.kernel import Kernel
+
+
+@frozen
+class PluginRef:
+    """A plugin by name, with raw settings that are held against its settings class before it is made."""
+
+    name: str
+    settings: Mapping[str, Any] = Factory(dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@frozen
+class StageSpec:
+    """All that an executor learns of a stage, once.
+
+    name    the stage's name in errors, thread names and reports
+    kernel  the picklable work: `kernel.run(batch, control)` gives a `BatchResult`
+    degree  batches of this stage that may run at once; the executor's pool grows to it
+    """
+
+    name: str
+    kernel: Kernel
+    degree: int | None = None
+
+
+@frozen
+class FlowSettings:
+    """How a stage's flow is controlled.
+
+    window     most items between the stage's input and its output taken
+    max_bytes  the same in measured bytes, or None
+    ordered    outputs in input order, or as they complete
+    adaptive   batch sizes follow the time that batches took; False: single items
+    aim_s      seconds of work that a batch aims at
+    linger_s   longest that an item waits for a later one
+    """
+
+    window: int = 10_000
+    max_bytes: int | None = None
+    ordered: bool = True
+    adaptive: bool = True
+    aim_s: float = 0.005
+    linger_s: float = 0.005
+
+
+@frozen
+class SourceNode:
+    """Where items come from: an iterable, or a callable that makes one, so that the plan can run again."""
+
+    name: str
+    origin: Iterable[Any] | Callable[[], Iterable[Any]]
+    inputs: tuple[str, ...] = ()
+
+
+@frozen
+class StageNode:
+    """One or more fused operators on one executor: a reference to a plugin, or an `Executor` that the user made."""
+
+    name: str
+    inputs: tuple[str, ...]
+    operators: tuple[str, ...]
+    spec: StageSpec
+    executor: PluginRef | Any
+    flow: FlowSettings
+
+
+@frozen
+class GateNode:
+    """A stateful operator, run by the runner. `make` gives a fresh gate per run; `kind` is its operator's word."""
+
+    name: str
+    inputs: tuple[str, ...]
+    kind: str
+    make: Callable[[], Gate]
+
+
+Node = SourceNode | StageNode | GateNode
+
+
+@frozen
+class Plan:
+    """The DAG after fusion, in topological order. `ends` are the nodes that nothing reads."""
+
+    name: str
+    profile: str
+    nodes: tuple[Node, ...]
+    ends: tuple[str, ...]
