@@ -5,6 +5,8 @@ Worker processes import this module, so it is standard library without `typing`,
 
 from __future__ import annotations
 
+from headrace.errors import OperatorFailed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +25,22 @@ class Batch:
     born_s   when the oldest of them entered the pipeline (monotonic clock)
     attempt  which attempt this is for its items, from 1
     enter    position of the first fused operator to run: above 0 only for the retry of an item that had got that far
+    bound    most outputs wanted: the kernel gives the rest back once it has as many; None: no bound
+    nbytes   measured size of the items; 0 where the stage has no bound in bytes
     """
 
-    __slots__ = ("attempt", "born_s", "data", "enter", "index", "seq")
+    __slots__ = ("attempt", "born_s", "bound", "data", "enter", "index", "nbytes", "seq")
 
     def __init__(
-        self, seq: int, index: Sequence[Path], data: Sequence[Any], born_s: float, attempt: int = 1, enter: int = 0
+        self,
+        seq: int,
+        index: Sequence[Path],
+        data: Sequence[Any],
+        born_s: float,
+        attempt: int = 1,
+        enter: int = 0,
+        bound: int | None = None,
+        nbytes: int = 0,
     ) -> None:
         self.seq = seq
         self.index = index
@@ -36,9 +48,29 @@ class Batch:
         self.born_s = born_s
         self.attempt = attempt
         self.enter = enter
+        self.bound = bound
+        self.nbytes = nbytes
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def behind(self, done: int) -> Batch:
+        """The items behind the first `done`, to be run anew."""
+        left = len(self.data) - done
+        nbytes = self.nbytes * left // len(self.data)
+        return Batch(
+            self.seq + done,
+            self.index[done:],
+            self.data[done:],
+            self.born_s,
+            self.attempt,
+            self.enter,
+            nbytes=nbytes,
+        )
+
+    def retry(self, failure: Failure) -> Batch:
+        """The item of `failure` alone, from the operator that it failed in on."""
+        return Batch(self.seq, [failure.index], [failure.item], self.born_s, failure.attempts + 1, failure.operator)
 
     def __repr__(self) -> str:
         return f"<Batch {self.seq}..{self.seq + len(self.data)}, attempt {self.attempt}>"
@@ -49,33 +81,43 @@ class Failure:
 
     operator  position of the operator in its kernel, from 0
     name      its name
-    offset    which input of the batch the item stems from
+    where     which input of the batch the item stems from, as in `BatchResult.where`
     index     the item's path; item: what the operator was given
     error     what it raised; attempts: how often it was tried
     verdict   "retry", "raise", "skip" or "dead_letter": what the operator's policy says
+    trace     (file, line, function) of each frame, outermost first. Unless the verdict is "raise", the error itself
+              has lost its traceback: frames keep alive all that was in their variables, which knows no bound
     """
 
-    __slots__ = ("attempts", "error", "index", "item", "name", "offset", "operator", "verdict")
+    __slots__ = ("attempts", "error", "index", "item", "name", "operator", "trace", "verdict", "where")
 
     def __init__(
         self,
         operator: int,
         name: str,
-        offset: int,
+        where: Path,
         index: Path,
         item: Any,
         error: BaseException,
         attempts: int,
         verdict: str,
+        trace: Sequence[tuple[str, int, str]] = (),
     ) -> None:
         self.operator = operator
         self.name = name
-        self.offset = offset
+        self.where = where
         self.index = index
         self.item = item
         self.error = error
         self.attempts = attempts
         self.verdict = verdict
+        self.trace = trace
+
+    def as_error(self) -> OperatorFailed:
+        """What ends the run for this failure, the item's own error chained."""
+        error = OperatorFailed(self.name, self.index, self.item, f"{type(self.error).__name__}: {self.error}")
+        error.__cause__ = self.error
+        return error
 
     def __repr__(self) -> str:
         return f"<Failure of '{self.name}' at item {self.index}: {type(self.error).__name__}, {self.verdict}>"
@@ -112,7 +154,7 @@ class BatchResult:
     where     for each output, the offset of its input in the batch, as a path: an int, or a tuple with the ordinals
               of the `flat_map`s it passed; None while every input gave exactly one output
     done      inputs dealt with; the rest comes back to be sent anew
-    failures  items that raised, except those that a policy only counts
+    failures  the items that raised
     tallies   one per operator of the kernel
     nbytes    measured size of the outputs; 0 where the stage has no bound in bytes
     worker    who ran it; began_s, ended_s: monotonic clock; cpu_s: seconds of CPU of the worker's thread
@@ -158,3 +200,20 @@ class BatchResult:
 
     def __repr__(self) -> str:
         return f"<BatchResult of {self.done} inputs: {len(self.data)} outputs, {len(self.failures)} failures>"
+
+
+def locate(index: Sequence[Path], where: Path) -> Path:
+    """The path of an item that stems from input `where` of a batch with this `index`."""
+    if isinstance(where, int):
+        return index[where]
+    base = index[where[0]]
+    return (base if isinstance(base, tuple) else (base,)) + where[1:]
+
+
+def paths(index: Sequence[Path], where: Sequence[Path] | None, done: int) -> Sequence[Path]:
+    """The paths of the outputs of a batch's first `done` inputs."""
+    if where is None:
+        return index if done == len(index) else index[:done]
+    if where and isinstance(where[0], tuple):
+        return [locate(index, each) for each in where]
+    return list(map(index.__getitem__, where))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from attrs import Factory, frozen
 
 from headrace.flow.gates import Gate
 from headrace.flow.kernel import Kernel
+from headrace.flow.stage import FlowSettings
 
 
 @frozen
@@ -34,26 +35,6 @@ class StageSpec:
     name: str
     kernel: Kernel
     degree: int | None = None
-
-
-@frozen
-class FlowSettings:
-    """How a stage's flow is controlled.
-
-    window     most items between the stage's input and its output taken
-    max_bytes  the same in measured bytes, or None
-    ordered    outputs in input order, or as they complete
-    adaptive   batch sizes follow the time that batches took; False: single items
-    aim_s      seconds of work that a batch aims at
-    linger_s   longest that an item waits for a later one
-    """
-
-    window: int = 10_000
-    max_bytes: int | None = None
-    ordered: bool = True
-    adaptive: bool = True
-    aim_s: float = 0.005
-    linger_s: float = 0.005
 
 
 @frozen

@@ -1,0 +1,245 @@
+"""A stage on workers: the shell of threads and locks round its flow.
+
+    puller ---- feed.pull ---> flow.feed --.                          .--> flow.ready ---> the consumer
+    clock  ---- what has come in a pull    +--> lane.submit --> (a worker) ----- finished
+                that takes too long -------'        ^------------------'
+
+    puller     one thread: opens, pulls and closes the feed; waits on `_input` for credit
+    workers    the executor's: the callback of a batch's future books its result and submits what may go next
+    clock      one thread, begun when a pull asks for more than one item: every `linger_s` of such a pull it hands on
+               what has come, so that no item waits for a later one; also sees to what is due later
+    consumer   whoever iterates; waits on `_output`
+
+All state is in `_flow` and the underscored fields, touched only while holding `_lock` (reentrant, since the garbage
+collector may close an abandoned iterator in any thread at any point). `_input`, `_output` and `_ticking` are conditions
+on that lock. Nothing is submitted, pulled or called back while it is held.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from headrace.batch import Batch
+from headrace.contracts import Lane, Leftovers
+from headrace.drive.feeds import CLOSE_S, Feed, Listen, give
+from headrace.flow.stage import FlowSettings, Sent, StageFlow
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from headrace.batch import BatchResult
+
+class Driven:
+    """A stage on workers. See the picture at the top of the module."""
+
+    def __init__(self, flow: StageFlow, lane: Lane, feed: Feed, settings: FlowSettings, listen: Listen | None) -> None:
+        self._flow = flow
+        self._lane = lane
+        self._feed = feed
+        self._linger_s = settings.linger_s
+        self._listen = listen
+        self._context = contextvars.copy_context()
+        self._lock = threading.RLock()
+        self._input = threading.Condition(self._lock)
+        self._output = threading.Condition(self._lock)
+        self._ticking = threading.Condition(self._lock)
+        self._consumer_waits = self._puller_waits = self._clock_waits = False
+        self._granted = 0  # credit of the pull that goes on
+        self._cancelled = False
+        self._threads: list[threading.Thread] = []
+        self._leftovers: Leftovers | None = None
+
+    # the consumer
+
+    def next_batch(self, until_s: float | None = None) -> Batch | None:
+        if not self._threads:
+            self._start("pull", self._pull)
+        with self._lock:
+            while not (self._flow.ready or self._flow.exhausted or self._cancelled):
+                timeout_s = None if until_s is None else until_s - monotonic()
+                if timeout_s is not None and timeout_s <= 0:
+                    return None
+                self._consumer_waits = True
+                self._wake_puller()
+                self._output.wait(timeout_s)
+                self._consumer_waits = False
+            failures = self._flow.new_failures()
+        return give(self._flow.ready, failures, self._flow.name, self._listen)
+
+    def taken(self, batch: Batch) -> None:
+        with self._lock:
+            self._flow.taken(batch)
+            self._wake_puller()
+            due = self._due()
+        self._submit(due)
+
+    # the puller
+
+    def _pull(self) -> None:
+        error: BaseException | None = None
+        try:
+            while (granted := self._credit()) and self._feed.pull(granted):
+                self._collect(over=True)
+        except BaseException as caught:
+            error = caught
+        self._collect(over=True)
+        try:
+            self._feed.close()
+        except BaseException as caught:
+            error = error or caught
+        self._end(error)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        with self._lock:
+            self._flow.end(error)
+            self._input.notify()
+            due = self._due()
+        self._submit(due)
+
+    def _credit(self) -> int:
+        """Wait for credit, and say how many items to pull; 0 if no more are wanted."""
+        with self._lock:
+            while not self._cancelled and self._flow.open:
+                self._granted = self._flow.reserve(eager=self._consumer_waits)
+                if self._granted:
+                    self._watch_pull()
+                    return self._granted
+                self._puller_waits = True
+                self._input.wait()
+                self._puller_waits = False
+        return 0
+
+    def _collect(self, *, over: bool) -> None:
+        """Hand on what a pull has brought so far; `over` tells that it is done."""
+        with self._lock:
+            arrived = self._feed.collect() if self._granted else None
+            if arrived is not None:
+                self._flow.feed(arrived)
+                self._granted -= len(arrived)
+            if over:
+                self._flow.release(self._granted)
+                self._granted = 0
+            due = self._due()
+        self._submit(due)
+
+    def _wake_puller(self) -> None:
+        if self._puller_waits:
+            self._input.notify()
+
+    # the clock
+
+    def _watch_pull(self) -> None:
+        if self._granted > 1:
+            if len(self._threads) == 1:
+                self._start("clock", self._tick)
+            elif self._clock_waits:
+                self._ticking.notify()
+
+    def _tick(self) -> None:
+        while True:
+            with self._lock:
+                if self._cancelled or (self._flow.exhausted and not self._granted):
+                    return
+                timeout_s = self._linger_s if self._granted else self._until_due()
+                self._clock_waits = timeout_s is None
+                self._ticking.wait(timeout_s)
+                self._clock_waits = False
+                if self._cancelled:
+                    return
+            self._collect(over=False)
+
+    def _until_due(self) -> float | None:
+        return None if self._flow.due_s is None else max(0.0, self._flow.due_s - monotonic())
+
+    # batches
+
+    def _due(self) -> list[Sent]:
+        """What to submit now; also wakes whom this concerns."""
+        due = []
+        now_s = monotonic()
+        while not self._cancelled and (sent := self._flow.next_batch(self._lane.capacity, now_s)) is not None:
+            due.append(sent)
+        if self._consumer_waits and (self._flow.ready or self._flow.exhausted):
+            self._output.notify()
+        return due
+
+    def _submit(self, due: list[Sent]) -> None:
+        while due:
+            sent = due.pop(0)
+            try:
+                future = self._lane.submit(sent.batch)
+            except Exception as error:
+                due += self._broken(sent, error)
+                continue
+            if future.done():
+                due += self._settled(sent, future)
+            else:
+                future.add_done_callback(partial(self._called_back, sent))
+
+    def _called_back(self, sent: Sent, future: Future[BatchResult]) -> None:
+        try:
+            self._submit(self._settled(sent, future))
+        except BaseException as error:  # nobody else would hear of it, and the consumer would wait for ever
+            with self._lock:
+                self._flow.ready.append(error)
+                self._output.notify()
+
+    def _settled(self, sent: Sent, future: Future[BatchResult]) -> list[Sent]:
+        """Book what came of a batch; gives what to submit next."""
+        if self._cancelled:
+            return []
+        error = future.exception()
+        if error is not None:
+            return self._broken(sent, error)
+        with self._lock:
+            self._flow.finished(sent, future.result(), monotonic())
+            self._wake_puller()
+            return self._due()
+
+    def _broken(self, sent: Sent, error: BaseException) -> list[Sent]:
+        with self._lock:
+            self._flow.broken(sent, error)
+            return self._due()
+
+    # the end
+
+    def stop(self) -> None:
+        """No more input is wanted; what was taken in comes out."""
+        self._end()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            for condition in (self._input, self._output, self._ticking):
+                condition.notify_all()
+        self._feed.cancel()
+
+    def close(self) -> Leftovers:
+        """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
+        if self._leftovers is None:
+            self.cancel()
+            until_s = monotonic() + CLOSE_S
+            left = self._lane.close(cancel=True, timeout_s=CLOSE_S)
+            for thread in self._threads:
+                if thread is not threading.current_thread():
+                    thread.join(max(0.0, until_s - monotonic()))
+            if not self._threads:
+                self._feed.close()
+            held = Leftovers(tuple(thread.name for thread in self._threads if thread.is_alive()))
+            self._leftovers = left + held
+        return self._leftovers
+
+    def _start(self, role: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(
+            target=self._context.copy().run, args=(work,), name=f"headrace-{role}-{self._flow.name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Driven {self._flow!r}>"

@@ -1,0 +1,218 @@
+"""Where a stage's items come from: the user's iterable, or the stage before it. Pulled by one thread."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from time import monotonic
+from typing import Any, Protocol, cast
+
+from headrace.batch import Batch, Failure
+from headrace.contracts import Leftovers
+from headrace.errors import OperatorFailed, SettingsError, shorten
+from headrace.flow.ledger import Account
+
+PULL_S = 0.0002
+"""Seconds that one pull aims at: what has arrived can go on after that long, however much is wanted."""
+
+
+CLOSE_S = 2.0
+"""The promise: everything idle is gone this long after an end."""
+
+Origin = Iterable[Any] | Callable[[], Iterable[Any]]
+
+
+def checked_origin(where: str, origin: Any) -> Origin:
+    """`origin` if it is an iterable or a callable that may make one; else SettingsError."""
+    kind = type(origin)
+    if not (callable(origin) or hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+        what = "an iterable, or something to call that makes one"
+        raise SettingsError(f"{where} must be {what}; got {shorten(origin)}")
+    return cast(Origin, origin)
+
+
+Listen = Callable[[Failure], None]
+
+
+class Feed(Protocol):
+    """What a stage pulls from. All but `cancel` and `collect` are called by the one thread that pulls."""
+
+    def pull(self, items: int) -> bool:
+        """Get up to `items` more, at least one if there is any; False once there will be no more."""
+        ...
+
+    def collect(self) -> Batch | None:
+        """What has come and was not collected yet, also while a pull goes on. Called under the stage's lock."""
+        ...
+
+    def cancel(self) -> None:
+        """Wake whoever waits in `pull`, if that can be done. From any thread."""
+        ...
+
+    def stop(self) -> None:
+        """Let `pull` say that there is no more, as soon as it can. From any thread."""
+        ...
+
+    def close(self) -> Leftovers: ...
+
+
+class ItemFeed:
+    """Items of an iterable, or of what a callable makes, which is made, pulled and closed by the pulling thread.
+
+    `list.extend(islice(iterator, n))` lets others see the items as they arrive, at C speed: whoever finds that a pull
+    takes too long may collect what is there. The size of pulls follows the pace of the source, from one item up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        origin: Origin,
+        measure: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.account = Account((name,))
+        self._name = name
+        self._origin = origin
+        self._measure = measure
+        self._iterator: Iterator[Any] | None = None
+        self._mine = False  # the iterator was made here, so that it is ours to close
+        self._most = 1
+        self._pulling = False
+        self._arrived: list[Any] = []
+        self._collected = 0  # items of `_arrived` that others have taken already
+        self.position = 0  # in the source, of the next item to collect
+
+    def pull(self, items: int) -> bool:
+        wanted = min(items, self._most)
+        arrived = self._arrived = []
+        self._collected = 0
+        self._pulling = True
+        began_s = monotonic()
+        try:
+            iterator = self._iterator or self._open()
+            arrived.extend(islice(iterator, wanted))
+        except BaseException as error:
+            raise self._failed(error, len(arrived)) from error
+        finally:
+            self._pulling = False
+        took_s = monotonic() - began_s
+        self._most = max(1, min(wanted * 4, int(wanted * PULL_S / took_s))) if took_s > 0 else wanted * 4
+        return len(arrived) == wanted
+
+    def _open(self) -> Iterator[Any]:
+        made = self._origin() if callable(self._origin) else self._origin
+        self._iterator = iter(made)
+        self._mine = callable(self._origin) or self._iterator is not made or inspect.isgenerator(made)
+        return self._iterator
+
+    def _failed(self, error: BaseException, arrived: int) -> OperatorFailed:
+        index = self.position - self._collected + arrived
+        return OperatorFailed(self._name, None, None, f"at item {index}: {type(error).__name__}: {error}")
+
+    def collect(self) -> Batch | None:
+        data = self._arrived
+        if self._pulling or self._collected:
+            data = data[self._collected :]
+        if not data:
+            return None
+        self._collected += len(data)
+        first, self.position = self.position, self.position + len(data)
+        self.account.gave(len(data))
+        nbytes = sum(map(self._measure, data)) if self._measure else 0
+        return Batch(first, range(first, self.position), data, monotonic(), nbytes=nbytes)
+
+    def cancel(self) -> None:
+        """Nothing wakes a thread that waits inside the user's iterator."""
+
+    def stop(self) -> None:
+        """The same; the stage that pulls has been told to pull no more."""
+
+    def close(self) -> Leftovers:
+        close = getattr(self._iterator, "close", None) if self._mine else None
+        if close is not None:
+            close()
+        return Leftovers()
+
+
+class Output(Protocol):
+    """Batches that come out of a stage or a gate, for one consumer."""
+
+    def next_batch(self, until_s: float | None = None) -> Batch | None:
+        """The next batch; None if none came until `until_s`. Raises StopIteration at the end, or what failed."""
+        ...
+
+    def taken(self, batch: Batch) -> None:
+        """The consumer is done with the batch: its credit comes back."""
+        ...
+
+    def cancel(self) -> None:
+        """End now: the consumer gets StopIteration. From any thread."""
+        ...
+
+    def stop(self) -> None:
+        """No more from the sources; what is in flight comes out. From any thread."""
+        ...
+
+    def close(self) -> Leftovers:
+        """End all that runs for this output, and all before it; safe to call twice."""
+        ...
+
+
+class BatchFeed:
+    """The batches of an output, cut to what is wanted. A batch is given back upstream when all of it has been cut."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._batch: Batch | None = None
+        self._cut = 0  # items of the batch that are gone already
+        self._arrived: Batch | None = None
+
+    def pull(self, items: int) -> bool:
+        if self._batch is None:
+            try:
+                self._batch = self._output.next_batch()
+            except StopIteration:
+                return False
+            self._cut = 0
+        if self._batch is not None:
+            self._arrived = self._piece(self._batch, items)
+        return True
+
+    def _piece(self, batch: Batch, items: int) -> Batch:
+        start = self._cut
+        self._cut = stop = min(start + items, len(batch))
+        if stop == len(batch):
+            self._batch = None
+            self._output.taken(batch)
+        if stop - start == len(batch):
+            return batch
+        nbytes = batch.nbytes * (stop - start) // len(batch)
+        return Batch(0, batch.index[start:stop], batch.data[start:stop], batch.born_s, nbytes=nbytes)
+
+    def collect(self) -> Batch | None:
+        arrived, self._arrived = self._arrived, None
+        return arrived
+
+    def cancel(self) -> None:
+        self._output.cancel()
+
+    def stop(self) -> None:
+        self._output.stop()
+
+    def close(self) -> Leftovers:
+        return self._output.close()
+
+
+def give(ready: deque[Batch | BaseException], failures: list[Failure], stage: str, listen: Listen | None) -> Batch:
+    """The next piece for the consumer. Failures are told in the consumer's thread and before it: once a run is at its
+    end, all of them have been told."""
+    if listen is not None:
+        for failure in failures:
+            listen(failure)
+    if not ready:
+        raise StopIteration
+    piece = ready.popleft()
+    if isinstance(piece, BaseException):
+        raise piece
+    return piece

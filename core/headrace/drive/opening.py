@@ -1,0 +1,28 @@
+"""Open a stage on an executor."""
+
+from __future__ import annotations
+
+from headrace.contracts import Executor
+from headrace.drive.driven import Driven
+from headrace.drive.feeds import Feed, Listen
+from headrace.drive.inline import Inline
+from headrace.flow.ledger import Account
+from headrace.flow.stage import FlowSettings, StageFlow
+from headrace.plan import StageSpec
+
+
+def drive(
+    executor: Executor,
+    stage: StageSpec,
+    feed: Feed,
+    settings: FlowSettings,
+    account: Account,
+    listen: Listen | None = None,
+) -> Inline | Driven:
+    """Open `stage` on `executor` and run what `feed` gives through it. Nothing is pulled before the first batch is
+    asked for. `listen` is called with every failure, retries included, in the thread of the consumer."""
+    lane = executor.open(stage)
+    degree = stage.degree or getattr(executor, "max_workers", None) or lane.capacity
+    flow = StageFlow(stage.name, stage.kernel, settings, degree, account)
+    shell = Inline if getattr(executor, "inline", False) else Driven
+    return shell(flow, lane, feed, settings, listen)

@@ -1,0 +1,98 @@
+"""An executor on its own: `executor.execute(fn, items)`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from headrace.batch import Failure
+from headrace.contracts import Executor, Leftovers
+from headrace.drive.feeds import ItemFeed, checked_origin
+from headrace.drive.opening import drive
+from headrace.drive.stream import Stream, batches, warn_of
+from headrace.flow.kernel import Kernel, Op
+from headrace.flow.ledger import Ledger
+from headrace.flow.sizeof import sizeof
+from headrace.flow.stage import FlowSettings
+from headrace.plan import StageSpec
+from headrace.report import DeadLetter
+from headrace.settings import choice, flag, function, whole_number
+
+LIMIT = 2
+"""A batch gives back what it has not begun after this many times the seconds that it aims at."""
+
+
+class Standalone(ABC):
+    """Adds `execute` and the `with` statement to an executor class. A pool belongs to its call of `execute`, or to the
+    `with` block that the executor was entered for.
+
+    The class gives `flow_settings()`, and `fresh()`: an executor like this one with workers of its own.
+    """
+
+    _entered = False
+
+    @abstractmethod
+    def flow_settings(self) -> FlowSettings: ...
+
+    @abstractmethod
+    def fresh(self) -> Executor: ...
+
+    @abstractmethod
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers: ...
+
+    def execute(
+        self,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        ordered: bool | None = None,
+        on_error: str = "raise",
+        retries: int = 0,
+    ) -> Stream:
+        """`fn` of each of the `items`, in their order (as they complete with `ordered=False`), as an iterator.
+
+        `items` may be endless, or a callable that makes an iterable. Nothing is pulled before the first result is
+        asked for. An item that raises is tried `retries` times more; then `on_error="raise"` gives all results before
+        it and raises OperatorFailed, "skip" leaves it out, "dead_letter" puts it into `dead_letters` of the stream.
+        """
+        function(of="a function of one item").check("execute.fn", fn)
+        choice("raise", "skip", "dead_letter").check("execute.on_error", on_error)
+        whole_number(at_least=0, of="further attempts").check("execute.retries", retries)
+        settings = self.flow_settings()
+        if ordered is not None:
+            flag().check("execute.ordered", ordered)
+            settings.ordered = ordered
+        name = getattr(fn, "__name__", type(fn).__name__)
+        measure = sizeof if settings.max_bytes is not None else None
+        op = Op(name, "map", fn, on_error, retries + 1)
+        kernel = Kernel((op,), limit_s=LIMIT * settings.aim_s, measure=measure)
+        return self._stream(StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings)
+
+    def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
+        executor: Executor = self if self._entered else self.fresh()  # type: ignore[assignment]
+        ledger = Ledger()
+        ledger.accounts["items"] = feed.account
+        account = ledger.open(stage.name, (stage.name,), ("items",))
+        dead_letters: list[DeadLetter] = []
+
+        def listen(failure: Failure) -> None:
+            if failure.verdict == "dead_letter":
+                dead_letters.append(DeadLetter.of(failure))
+
+        output = drive(executor, stage, feed, settings, account, listen)
+
+        def close() -> Leftovers:
+            left = output.close()
+            return left if executor is self else left + executor.close(cancel=True)
+
+        return Stream(batches(output, close, ledger.check), output.cancel, f"'{stage.name}'", dead_letters)
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._entered = False
+        warn_of(self.close(cancel=error is not None))

@@ -1,0 +1,81 @@
+"""Items that have come and wait to be cut into batches of another size."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headrace.batch import Batch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Backlog:
+    """A FIFO of items, fed and cut in batches. A batch that comes and goes whole is never copied."""
+
+    def __init__(self) -> None:
+        self._parts: deque[Batch] = deque()
+        self._start = 0  # items of the first part that are gone already
+        self._seq = 0  # position in the stage's input of the next item to go
+        self.count = 0
+
+    def put(self, batch: Batch) -> None:
+        if len(batch):
+            self._parts.append(batch)
+            self.count += len(batch)
+
+    def take(self, items: int) -> Batch:
+        """The next batch: `items`, or somewhat fewer where that saves a copy. At least one must be there."""
+        first = self._piece(items)
+        parts, got = [first], len(first)
+        while 2 * got < items and self._parts:
+            parts.append(self._piece(items - got))
+            got += len(parts[-1])
+        self._seq += got
+        return first if len(parts) == 1 else _joined(parts)
+
+    def _piece(self, items: int) -> Batch:
+        """The next items of the first part: all that is left of it, or `items` of them."""
+        part, start = self._parts[0], self._start
+        left = len(part) - start
+        if left <= items:
+            self._parts.popleft()
+            self._start = 0
+        else:
+            self._start += items
+        take = min(left, items)
+        self.count -= take
+        if take == len(part):
+            part.seq = self._seq
+            return part
+        end = start + take
+        nbytes = part.nbytes * take // len(part)
+        return Batch(self._seq, part.index[start:end], part.data[start:end], part.born_s, nbytes=nbytes)
+
+    def clear(self) -> int:
+        """Drop all; says how many items that were."""
+        dropped, self.count = self.count, 0
+        self._parts.clear()
+        self._start = 0
+        return dropped
+
+    def __repr__(self) -> str:
+        return f"<Backlog {self.count} items in {len(self._parts)} parts>"
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    data = [item for part in parts for item in part.data]
+    index = _joined_index([part.index for part in parts])
+    born_s = min(part.born_s for part in parts)
+    return Batch(parts[0].seq, index, data, born_s, nbytes=sum(part.nbytes for part in parts))
+
+
+def _joined_index(parts: list[Sequence[int | tuple[int, ...]]]) -> Sequence[int | tuple[int, ...]]:
+    """One index of several: still a range where they are ranges that follow each other."""
+    first, last = parts[0], parts[-1]
+    if all(isinstance(part, range) for part in parts):
+        whole = range(first.start, last.stop)  # type: ignore[attr-defined]
+        if len(whole) == sum(map(len, parts)) and all(a.stop == b.start for a, b in zip(parts, parts[1:])):  # type: ignore[attr-defined]
+            return whole
+    return [path for part in parts for path in part]

@@ -1,0 +1,348 @@
+"""The kernel: a stage's operators over a batch, stride by stride. The only code that calls the user's functions.
+
+A stride goes operator by operator, each pass at C speed: `out.extend(map(fn, items))` keeps what came before an
+exception, and the same iterator goes on behind it. So which item failed follows from how many came out.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+from time import perf_counter, thread_time
+
+from headrace.batch import BatchResult, Failure, Tally, locate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from headrace.batch import Batch, Path
+
+    Failed = list[tuple[int, BaseException]]  # position among the operator's inputs, and what it raised
+
+STRIDE_S = 0.001
+"""Seconds of work that a stride aims at."""
+FIRST_STRIDE = 64
+"""A batch starts with this fraction of itself, and strides grow fourfold from there: so a cost that has jumped since
+the batch was cut is noticed before much of it has been paid."""
+
+
+class Op:
+    """One operator's part in a kernel.
+
+    kind is "map", "filter", "flat_map" or "sink"; `attempts` is how often an item is tried in all; `on_error` what
+    becomes of one that failed each time: "raise", "skip" or "dead_letter".
+    """
+
+    __slots__ = ("attempts", "fn", "kind", "name", "on_error")
+
+    def __init__(
+        self, name: str, kind: str, fn: Callable[[Any], Any], on_error: str = "raise", attempts: int = 1
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.fn = fn
+        self.on_error = on_error
+        self.attempts = attempts
+
+    def verdict(self, attempt: int) -> str:
+        return "retry" if attempt < self.attempts else self.on_error
+
+    def ends(self, attempt: int) -> bool:
+        """Whether a failure ends the pass: nothing behind it is wanted, or (a sink) it must not be overtaken."""
+        verdict = self.verdict(attempt)
+        return verdict == "raise" or (verdict == "retry" and self.kind == "sink")
+
+    def __repr__(self) -> str:
+        return f"<Op {self.kind} '{self.name}'>"
+
+
+class Control:
+    """What a running kernel heeds. `cancelled` is looked at between strides; errors of the types `passing` are not
+    taken for failures of an item but passed on (Ctrl-C, where the function runs in the main thread)."""
+
+    __slots__ = ("cancelled", "passing")
+
+    def __init__(self, passing: tuple[type[BaseException], ...] = ()) -> None:
+        self.cancelled = False
+        self.passing = passing
+
+
+class Kernel:
+    """The picklable work of a stage. Has no state of its own: any number of threads may run it at once.
+
+    limit_s  seconds after which a batch gives back what it has not begun; None: never
+    measure  a function that gives the bytes of an output, or None where bytes do not matter
+    """
+
+    def __init__(
+        self, ops: tuple[Op, ...], *, limit_s: float | None = None, measure: Callable[[Any], int] | None = None
+    ) -> None:
+        self.ops = ops
+        self.limit_s = limit_s
+        self.measure = measure
+
+    @property
+    def expands(self) -> bool:
+        """Whether an input may give more than one output."""
+        return any(op.kind == "flat_map" for op in self.ops)
+
+    def run(self, batch: Batch, control: Control, worker: str = "") -> BatchResult:
+        """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
+        began_s, cpu_s = perf_counter(), thread_time()
+        work = _Work(self.ops, batch, control)
+        size, took_s, now_s = len(batch.data), 0.0, began_s
+        # An expansion is held whole, so the first one is looked at alone.
+        stride = 1 if self.expands else max(1, size // FIRST_STRIDE)
+        while work.at < size:
+            work.stride(stride)
+            took_s, now_s = perf_counter() - now_s, perf_counter()
+            late = self.limit_s is not None and now_s - began_s > self.limit_s
+            if work.stopped or late or control.cancelled or work.full:
+                break
+            stride = _next_stride(stride, took_s, work.share)
+        return BatchResult(
+            work.out,
+            work.where,
+            work.at,
+            work.failures,
+            work.tallies,
+            nbytes=sum(map(self.measure, work.out)) if self.measure else 0,
+            worker=worker,
+            began_s=began_s,
+            ended_s=perf_counter(),
+            cpu_s=thread_time() - cpu_s,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Kernel {'+'.join(op.name for op in self.ops)}>"
+
+
+def _next_stride(stride: int, took_s: float, share: int | None) -> int:
+    """Items for the next stride: about STRIDE_S of work, at most four times as many, and no more than `share`."""
+    fitting = int(stride * STRIDE_S / took_s) if took_s > 0 else stride * 4
+    wanted = min(stride * 4, fitting)
+    return max(1, wanted if share is None else min(wanted, share))
+
+
+class _Work:
+    """One batch on its way through the operators. Owned by the thread that runs it."""
+
+    def __init__(self, ops: tuple[Op, ...], batch: Batch, control: Control) -> None:
+        self.ops = ops
+        self.batch = batch
+        self.control = control
+        self.at = 0  # inputs dealt with
+        self.out: list[Any] = []
+        self.where: list[Path] | None = None
+        self.failures: list[Failure] = []
+        self.tallies = [Tally() for _ in ops]
+        self.stopped = False
+
+    @property
+    def full(self) -> bool:
+        return self.batch.bound is not None and len(self.out) >= self.batch.bound
+
+    @property
+    def share(self) -> int | None:
+        """Inputs that fit what is left of the bound, by the expansions seen so far."""
+        if self.batch.bound is None:
+            return None
+        return (self.batch.bound - len(self.out)) * self.at // max(1, len(self.out))
+
+    def stride(self, size: int) -> None:
+        """Take the next `size` inputs through all operators."""
+        first, data = self.at, self.batch.data
+        items = data if not first and size >= len(data) else data[first : first + size]
+        inputs = range(first, first + len(items))
+        self.at += len(items)
+        where: Sequence[Path] = inputs
+        for position in range(self.batch.enter, len(self.ops)):
+            items, where = self._pass(position, items, where)
+        self._keep(items, where, inputs)
+
+    def _keep(self, items: Sequence[Any], where: Sequence[Path], inputs: range) -> None:
+        if self.where is None and where is not inputs:
+            self.where = list(range(inputs.start))
+        if self.where is not None:
+            self.where.extend(where)
+        if self.out:
+            self.out.extend(items)
+        else:
+            self.out = items  # type: ignore[assignment]
+
+    def _pass(self, position: int, items: Sequence[Any], where: Sequence[Path]) -> tuple[Sequence[Any], Sequence[Path]]:
+        """One operator over `items`; `where` says for each which input it stems from. The same for what comes out."""
+        op, tally = self.ops[position], self.tallies[position]
+        attempt = self.batch.attempt if position == self.batch.enter else 1
+        call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
+        began_s = perf_counter()
+        outputs, fan = getattr(call, op.kind)()
+        tally.service_s += perf_counter() - began_s
+        if call.failed:
+            items, where = self._fail(position, attempt, items, where, call.failed)
+        if attempt == 1:
+            tally.taken += len(items) + len(call.failed)
+        filtered = len(items) - len(outputs) if op.kind == "filter" else 0
+        tally.filtered += filtered
+        tally.done += len(items) - filtered
+        if fan is not None:
+            where = _spread(where, fan, expand=op.kind == "flat_map")
+        tally.emitted += len(outputs)
+        return outputs, where
+
+    def _fail(
+        self, position: int, attempt: int, items: Sequence[Any], where: Sequence[Path], failed: Failed
+    ) -> tuple[list[Any], list[Path]]:
+        """Book what failed; what is left of `items` and `where` without it, and without what a stop left untouched."""
+        op, tally = self.ops[position], self.tallies[position]
+        verdict = op.verdict(attempt)
+        for at, error in failed:
+            self.failures.append(self._failure(position, items[at], where[at], error, attempt, verdict))
+        count = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}[verdict]
+        setattr(tally, count, getattr(tally, count) + len(failed))
+        taken = len(items)
+        if op.ends(attempt):
+            taken = failed[0][0]
+            self.stopped, self.at = True, _first(where[taken]) + 1
+        gone = {at for at, _ in failed}
+        left = [at for at in range(taken) if at not in gone]
+        return [items[at] for at in left], [where[at] for at in left]
+
+    def _failure(
+        self, position: int, item: Any, where: Path, error: BaseException, attempt: int, verdict: str
+    ) -> Failure:
+        trace = _trace(error)
+        if verdict != "raise":
+            _strip(error)
+        index = locate(self.batch.index, where)
+        return Failure(position, self.ops[position].name, where, index, item, error, attempt, verdict, trace)
+
+
+def _first(where: Path) -> int:
+    return where if isinstance(where, int) else where[0]
+
+
+def _spread(where: Sequence[Path], fan: Sequence[Any], *, expand: bool) -> Sequence[Path]:
+    """`where` of the outputs, from that of the inputs and how many outputs each of them gave."""
+    if not expand:
+        return list(compress(where, fan))
+    deep = bool(where) and isinstance(where[0], tuple)
+    bases = where if deep else [(each,) for each in where]
+    return [(*base, ordinal) for base, count in zip(bases, fan, strict=True) for ordinal in range(count)]  # type: ignore[misc]
+
+
+def _trace(error: BaseException) -> list[tuple[str, int, str]]:
+    """Where it was raised, from the user's function inwards: the kernel's own frame is left out."""
+    trace, at = [], error.__traceback__
+    if at is not None and at.tb_frame.f_code.co_filename == __file__:
+        at = at.tb_next
+    while at is not None:
+        trace.append((at.tb_frame.f_code.co_filename, at.tb_lineno, at.tb_frame.f_code.co_name))
+        at = at.tb_next
+    return trace
+
+
+def _strip(error: BaseException | None) -> None:
+    """Take the tracebacks off an error and the errors behind it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _stopped(fn: Callable[[Any], Any]) -> RuntimeError:
+    """A function that raises StopIteration ends `map` in silence; the item fails as PEP 479 has it for generators."""
+    return RuntimeError(f"{getattr(fn, '__qualname__', fn)} raised StopIteration")
+
+
+class _Pass:
+    """One operator over the items of one stride.
+
+    Each kind gives its outputs, and how many of them each input gave that did not fail (None: one each).
+    `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
+    """
+
+    __slots__ = ("ends", "failed", "fn", "items", "passing")
+
+    def __init__(
+        self, fn: Callable[[Any], Any], items: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
+    ) -> None:
+        self.fn = fn
+        self.items = items
+        self.ends = ends
+        self.passing = passing
+        self.failed: Failed = []
+
+    def map(self) -> tuple[list[Any], None]:
+        return self._calls(self.fn, self.items, self.failed), None
+
+    def sink(self) -> tuple[list[Any], list[int]]:
+        return [], [0] * len(self._calls(self.fn, self.items, self.failed))
+
+    def filter(self) -> tuple[list[Any], list[Any]]:
+        flags = self._calls(self.fn, self.items, self.failed)
+        try:
+            return list(compress(self._left(), flags)), flags
+        except Exception:
+            flags = self._truths(flags)
+            return list(compress(self._left(), flags)), flags
+
+    def flat_map(self) -> tuple[list[Any], list[int]]:
+        out: list[Any] = []
+        counts: list[int] = []
+        for at, item in enumerate(self.items):
+            before = len(out)
+            try:
+                out.extend(self.fn(item))
+            except BaseException as error:
+                del out[before:]  # half an expansion is none
+                self._caught(self.failed, at, error)
+                if self.ends:
+                    break
+            else:
+                counts.append(len(out) - before)
+        return out, counts
+
+    def _calls(self, fn: Callable[[Any], Any], items: Sequence[Any], failed: Failed) -> list[Any]:
+        """`fn` of each item, in order, less those that failed."""
+        out: list[Any] = []
+        calls, extend, total = map(fn, items), out.extend, len(items)
+        while True:
+            try:
+                extend(calls)
+            except BaseException as error:
+                self._caught(failed, len(out) + len(failed), error)
+            else:
+                if len(out) + len(failed) == total:
+                    return out
+                failed.append((len(out) + len(failed), _stopped(fn)))
+            if self.ends:
+                return out
+
+    def _caught(self, failed: Failed, at: int, error: BaseException) -> None:
+        if isinstance(error, self.passing):
+            raise error
+        failed.append((at, _stopped(self.fn) if isinstance(error, StopIteration) else error))
+
+    def _left(self) -> Sequence[Any]:
+        if not self.failed:
+            return self.items
+        gone = {at for at, _ in self.failed}
+        return [item for at, item in enumerate(self.items) if at not in gone]
+
+    def _truths(self, flags: list[Any]) -> list[bool]:
+        """The truth of each answer; where it cannot be told (of an array, say) the item failed."""
+        gone = {at for at, _ in self.failed}
+        asked = [at for at in range(len(self.items)) if at not in gone]
+        late: Failed = []
+        truths = self._calls(bool, flags, late)
+        self.failed = sorted([*self.failed, *((asked[at], error) for at, error in late)], key=_position)
+        if self.ends:
+            del self.failed[1:]
+        return truths
+
+
+def _position(failed: tuple[int, BaseException]) -> int:
+    return failed[0]

@@ -1,0 +1,61 @@
+"""The next batch size, from the time that batches took."""
+
+from __future__ import annotations
+
+from collections import deque
+
+RECENT = 5
+"""Batches whose median cost counts. A median, since a batch that waited for the interpreter lock in its middle looks
+slow by thousands: a mean would shrink batches of tiny functions to nothing."""
+WORTH_S = 0.0003
+"""A batch shorter than this costs more to hand over than it gains by running beside another."""
+AHEAD_S = 0.25
+"""Seconds of work that are worth reading ahead: more would only fill memory."""
+GROWTH = 4
+
+
+class Sizing:
+    """How many items the next batch should have, so that it takes about `aim_s`.
+
+    At most GROWTH times the last size, and never more than the window allows: an equal share of half the window for
+    each of `degree` workers, so that all can be at work while as much again is under way; tiny functions, for which
+    such a batch would be shorter than WORTH_S, get up to a quarter of the window.
+    """
+
+    def __init__(self, *, aim_s: float, window: int, degree: int, adaptive: bool = True) -> None:
+        self._aim_s = aim_s
+        self._window = window
+        self._degree = degree
+        self._fair = max(1, window // (2 * degree))
+        self._most = max(1, window // 4)
+        self._adaptive = adaptive
+        self._costs: deque[float] = deque(maxlen=RECENT)
+        self.size = 1
+
+    @property
+    def cost_s(self) -> float | None:
+        """What an item costs, in seconds; None while no batch is back."""
+        return sorted(self._costs)[len(self._costs) // 2] if self._costs else None
+
+    def observe(self, items: int, took_s: float) -> None:
+        """A batch of `items` took `took_s`."""
+        if not (items and self._adaptive):
+            return
+        self._costs.append(took_s / items)
+        cost_s = self.cost_s or 1e-9
+        limit = max(self._fair, min(self._most, int(WORTH_S / cost_s)))
+        self.size = max(1, min(int(self._aim_s / cost_s), self.size * GROWTH, limit))
+
+    def share(self, items: int) -> int:
+        """Items for the next batch when only `items` are left to come: an equal part each, unless that is too short."""
+        worth = int(WORTH_S / self.cost_s) if self.cost_s else 1
+        return min(self.size, max(-(-items // self._degree), worth, 1))
+
+    @property
+    def ahead(self) -> int:
+        """Items worth having at hand for the batches to come."""
+        rounds = 2 * self.size * self._degree
+        return min(self._window, max(rounds, int(self._degree * AHEAD_S / self.cost_s) if self.cost_s else 0))
+
+    def __repr__(self) -> str:
+        return f"<Sizing {self.size} items, {self.cost_s} s each>"

@@ -1,0 +1,358 @@
+"""One stage's flow control, whole: what may be pulled, what to submit next, what to give out and in which order.
+
+This is the machine that every runner and `drive` put threads or tasks around. It does nothing by itself: the shell
+calls it when something happened, under the shell's lock, and does what it says.
+
+    reserve, feed -> backlog -> next_batch -> (a worker) -> finished -> ordering -> ready -> taken
+    `- window: counts from reserve to taken ------------------------------------------------'
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+
+from headrace.batch import Batch, paths
+from headrace.errors import AccountError, ExecutorFailed
+from headrace.flow.backlog import Backlog
+from headrace.flow.ordering import Ordering
+from headrace.flow.recovery import Recovery
+from headrace.flow.sizing import Sizing
+from headrace.flow.window import Window
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from headrace.batch import BatchResult, Failure, Path
+    from headrace.flow.kernel import Kernel
+    from headrace.flow.ledger import Account
+    from headrace.flow.ordering import Slot
+
+
+SMALL_PULL = 64
+"""Items that are pulled at once even if a batch wants fewer: pulling is cheap, being told to pull is not."""
+
+
+class FlowSettings:
+    """How a stage's flow is controlled.
+
+    window     most items between the stage's input and its output taken
+    max_bytes  the same in measured bytes, or None
+    ordered    outputs in input order, or as they complete
+    adaptive   batch sizes follow the time that batches took; False: single items
+    aim_s      seconds of work that a batch aims at
+    linger_s   longest that an item waits for a later one
+    """
+
+    __slots__ = ("adaptive", "aim_s", "linger_s", "max_bytes", "ordered", "window")
+
+    def __init__(
+        self,
+        *,
+        window: int,
+        max_bytes: int | None = None,
+        ordered: bool = True,
+        adaptive: bool = True,
+        aim_s: float = 0.005,
+        linger_s: float = 0.005,
+    ) -> None:
+        self.window = window
+        self.max_bytes = max_bytes
+        self.ordered = ordered
+        self.adaptive = adaptive
+        self.aim_s = aim_s
+        self.linger_s = linger_s
+
+    def __repr__(self) -> str:
+        return f"FlowSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+class Sent:
+    """A batch on its way: its slot in the order, and the credit it holds."""
+
+    __slots__ = ("batch", "charge", "slot")
+
+    def __init__(self, slot: Slot, batch: Batch, charge: int) -> None:
+        self.slot = slot
+        self.batch = batch
+        self.charge = charge
+
+
+class StageFlow:
+    """The state of one stage in one run. Not thread-safe: whoever holds the stage's lock may call it.
+
+    `ready` has what the consumer may take: batches of outputs, at last perhaps an error to raise.
+    """
+
+    def __init__(
+        self, name: str, kernel: Kernel, settings: FlowSettings, degree: int, account: Account
+    ) -> None:
+        self.name = name
+        self.degree = degree
+        self.ready: deque[Batch | BaseException] = deque()
+        self.running = 0
+        self.window = Window(settings.window, settings.max_bytes)
+        self._failures: list[Failure] = []
+        self._account = account
+        self._backlog = Backlog()
+        self._recovery = Recovery()
+        self._ordering = Ordering(settings.ordered)
+        self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=settings.adaptive)
+        self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
+        self._ended = False  # no more input
+        self._closing: BaseException | None = None  # what to raise once all that was before it is out
+        self._reserved = 0  # credit given to the shell for a pull that is not over
+        self._emitted = 0
+
+    # the input side
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a worker could begin a batch at once."""
+        return self.running < self.degree
+
+    @property
+    def open(self) -> bool:
+        """Whether more input is wanted."""
+        return not self._ended
+
+    def reserve(self, *, eager: bool) -> int:
+        """Credit for the items that the shell should pull next; 0 if it should wait.
+
+        A pull that is small for want of credit or of need waits until it is worth its while, unless `eager`.
+        """
+        ahead = self._sizing.ahead - self._backlog.count - self._reserved
+        free = self.window.room
+        if self._expansion != 1.0:
+            fitting = int(free / (self._expansion or self.window.items))
+            free = max(fitting - self._backlog.count - self._reserved, 0 if self.window.used else 1)
+        granted = min(max(self._sizing.size, SMALL_PULL), free, ahead) if self.open else 0
+        if granted <= 0 or (granted < min(self._sizing.size, self._sizing.ahead // 2) and not (eager or self.hungry)):
+            return 0
+        self.window.admit(granted)
+        self._reserved += granted
+        return granted
+
+    def release(self, items: int) -> None:
+        """Credit that was reserved and not used."""
+        self._reserved -= items
+        self.window.admit(-items)
+
+    def feed(self, batch: Batch) -> None:
+        """Items that were pulled, with credit reserved before."""
+        self._account.fed += len(batch)
+        if self._ended:
+            self.release(len(batch))
+        else:
+            self._reserved -= len(batch)
+            self.window.admit(0, batch.nbytes)
+            self._backlog.put(batch)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No more input; `error` is what ended it, to be raised after all that came before."""
+        if not self._ended:
+            self._ended = True
+            self._closing = error
+            self._check_closing()
+
+    # the worker side
+
+    def next_batch(self, capacity: int, now_s: float) -> Sent | None:
+        """What to submit now, if anything. Counts as running until `finished` or `broken`."""
+        if self.running >= capacity:
+            return None
+        sent = self._again(now_s) or self._fresh()
+        if sent is not None:
+            self.running += 1
+            self.window.admit(sent.charge - len(sent.batch))
+        return sent
+
+    def _again(self, now_s: float) -> Sent | None:
+        back = self._recovery.next(now_s)
+        if back is None:
+            return None
+        slot, batch = back
+        if self._expansion != 1.0:
+            batch.bound = max(len(batch), int(len(batch) * (self._expansion or 1)))
+        return Sent(slot, batch, len(batch))
+
+    def _fresh(self) -> Sent | None:
+        there = self._backlog.count
+        if not there:
+            return None
+        size = self._sizing.size
+        if self._ended and there < size * self.degree:
+            size = self._sizing.share(there)
+        elif there < size and not self.hungry and (self.window.room or self._reserved):
+            return None  # nobody is idle, and more can come: a fuller batch costs less
+        affordable = self._affordable(min(size, there))
+        if not affordable:
+            return None
+        batch = self._backlog.take(affordable)
+        charge = len(batch)
+        if self._expansion != 1.0:
+            charge = max(charge, int(charge * (self._expansion or 1)))
+            batch.bound = charge
+        return Sent(self._ordering.open(), batch, charge)
+
+    def _affordable(self, items: int) -> int:
+        """As many of `items` as the window can hold when they have expanded; one at least, if it is alone."""
+        if self._expansion == 1.0:
+            return items
+        alone = not self.running and self.window.used <= self._backlog.count + self._reserved
+        if self._expansion is None:
+            return 1 if alone else 0
+        fitting = (self.window.items - self.window.used) / (self._expansion - 1)
+        return min(items, max(int(fitting), 1 if alone else 0))
+
+    def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
+        """What came of a batch."""
+        batch = sent.batch
+        self.running -= 1
+        try:
+            self._account.record(batch, result)
+        except AccountError as error:
+            self._fail(sent, error)
+            return
+        if batch.attempt == 1:
+            self._sizing.observe(result.done, result.ended_s - result.began_s)
+            self._learn(result)
+        if not result.failures and result.done == len(batch):
+            self._out(sent.slot, self._outputs(batch, result, 0, len(result.data)), sent.charge, batch.nbytes)
+        else:
+            self._settle(sent, result, now_s)
+        self._check_closing()
+
+    def broken(self, sent: Sent, error: BaseException) -> None:
+        """The executor could not run the batch."""
+        self.running -= 1
+        failed = ExecutorFailed(self.name, sent.batch.index[0], f"{type(error).__name__}: {error}")
+        failed.__cause__ = error
+        self._fail(sent, failed)
+
+    # the output side
+
+    def taken(self, batch: Batch) -> None:
+        """The consumer is done with a batch of outputs."""
+        self.window.admit(-len(batch), -batch.nbytes)
+
+    def new_failures(self) -> list[Failure]:
+        """What failed since the last call, in no order."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    @property
+    def due_s(self) -> float | None:
+        """When something falls due that no call will tell of."""
+        return self._recovery.due_s
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all that was to come has been put into `ready`."""
+        return self._ended and self._closing is None and self._idle
+
+    @property
+    def _idle(self) -> bool:
+        return not (self.running or self._backlog.count or self._recovery.waiting)
+
+    def __repr__(self) -> str:
+        return f"<StageFlow '{self.name}' {self.window}, {self.running} running, {len(self.ready)} ready>"
+
+    # inside
+
+    def _outputs(self, batch: Batch, result: BatchResult, start: int, stop: int) -> Batch:
+        index = paths(batch.index, result.where, result.done)
+        data: Sequence[Any] = result.data
+        nbytes = result.nbytes
+        if stop - start != len(data):
+            nbytes = nbytes * (stop - start) // len(data)
+            index, data = index[start:stop], data[start:stop]
+        return Batch(0, index, data, batch.born_s, nbytes=nbytes)
+
+    def _out(self, slot: Slot, outputs: Batch, charge: int, nbytes: int) -> None:
+        """Put `outputs` into their slot; they take over the credit of `charge` items and `nbytes`."""
+        if slot.dropped:
+            self.window.admit(-charge, -nbytes)
+            return
+        self.window.admit(len(outputs) - charge, outputs.nbytes - nbytes)
+        self._release(self._ordering.put(slot, outputs))
+
+    def _release(self, pieces: list[Any]) -> None:
+        for piece in pieces:
+            if isinstance(piece, BaseException):
+                self.ready.append(piece)
+            elif len(piece):
+                piece.seq, self._emitted = self._emitted, self._emitted + len(piece)
+                self.ready.append(piece)
+
+    def _settle(self, sent: Sent, result: BatchResult, now_s: float) -> None:
+        """A batch of which something failed or was given back: its slot is split at each of these places."""
+        batch, slot, start, pieces = sent.batch, sent.slot, 0, []
+        places = [_deep(where) for where in result.where] if result.where is not None else []
+        self._failures.extend(result.failures)
+        final = _first_raised(result.failures)
+        for failure in _retries_before(result.failures, final):
+            stop = bisect_left(places, _deep(failure.where))
+            pieces.append((slot, self._outputs(batch, result, start, stop)))
+            hole = self._ordering.split(slot)
+            self._recovery.retry(hole, batch, failure, now_s)
+            slot, start = self._ordering.split(hole), stop
+            self.window.admit(1)
+        pieces.append((slot, self._outputs(batch, result, start, len(result.data))))
+        if final is not None:
+            self._raise(self._ordering.split(slot), final.as_error())
+        elif result.done < len(batch):
+            self._recovery.give_back(self._ordering.split(slot), batch, result.done)
+            left = len(batch) - result.done
+            self.window.admit(left, batch.nbytes * left // len(batch))
+        for at, (place, outputs) in enumerate(pieces):
+            self._out(place, outputs, 0 if at else sent.charge, 0 if at else batch.nbytes)
+
+    def _fail(self, sent: Sent, error: BaseException) -> None:
+        """The batch as a whole came to nothing: `error` stands in its place."""
+        self.window.admit(-sent.charge, -sent.batch.nbytes)
+        self._raise(sent.slot, error)
+        self._check_closing()
+
+    def _raise(self, slot: Slot, error: BaseException) -> None:
+        """Nothing behind `slot` is wanted; `error` is raised once all that was before it is out."""
+        if slot.dropped:
+            return
+        self._ended = True
+        self.window.admit(-self._backlog.clear())
+        if self._ordering.ordered:
+            self._ordering.cut(slot)
+            self._release(self._ordering.put(slot, error))
+        elif self._closing is None:
+            self._closing = error
+
+    def _check_closing(self) -> None:
+        """What ended the input is raised when all that was taken in is out."""
+        if self._closing is not None and self._ended and self._idle:
+            self.ready.append(self._closing)
+            self._closing = None
+
+    def _learn(self, result: BatchResult) -> None:
+        if self._expansion == 1.0 or not result.done:
+            return
+        seen = len(result.data) / result.done
+        self._expansion = max(seen, 1.000001, (self._expansion or 0) * 0.98)
+
+
+def _deep(where: Path) -> tuple[int, ...]:
+    return where if isinstance(where, tuple) else (where,)
+
+
+def _first_raised(failures: Sequence[Failure]) -> Failure | None:
+    raised = [failure for failure in failures if failure.verdict == "raise"]
+    return min(raised, key=lambda failure: _deep(failure.where), default=None)
+
+
+def _retries_before(failures: Sequence[Failure], final: Failure | None) -> list[Failure]:
+    """The failures to be tried again, in order; those behind the one that ends the run are not."""
+    retries = [failure for failure in failures if failure.verdict == "retry"]
+    if final is not None:
+        retries = [failure for failure in retries if _deep(failure.where) < _deep(final.where)]
+    return sorted(retries, key=lambda failure: _deep(failure.where))

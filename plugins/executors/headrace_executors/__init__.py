@@ -1,0 +1,1 @@
+"""The executors and runners that ship with Headrace."""

@@ -1,0 +1,91 @@
+"""The executor `serial`: batches run in the calling thread. The debugger's friend, and the yardstick of the others."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, field, frozen
+
+from headrace.contracts import Leftovers
+from headrace.drive import Standalone
+from headrace.flow.kernel import Control
+from headrace.flow.stage import FlowSettings
+from headrace.hookspecs import hookimpl
+from headrace.settings import flag, or_none, whole_number
+
+if TYPE_CHECKING:
+    from headrace.batch import Batch, BatchResult
+    from headrace.plan import StageSpec
+
+HEADRACE_API = 1
+
+
+@frozen
+class SerialSettings:
+    """max_memory_items and max_memory_bytes bound what is between the source and the consumer."""
+
+    max_memory_items: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
+    max_memory_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
+    adaptive_batching: bool = field(default=True, validator=flag())
+
+
+class SerialLane:
+    """A stage in the calling thread. Ctrl-C in the user's function ends the run; it is no failure of an item."""
+
+    capacity = 1
+
+    def __init__(self, stage: StageSpec) -> None:
+        self._kernel = stage.kernel
+        self._control = Control(passing=(KeyboardInterrupt,))
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        future: Future[BatchResult] = Future()
+        future.set_result(self._kernel.run(batch, self._control, "serial"))
+        return future
+
+    def resize(self, degree: int) -> None:
+        """There is one caller, whatever `degree`."""
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        self._control.cancelled = True
+        return Leftovers()
+
+
+class SerialExecutor(Standalone):
+    """Runs everything in the caller: no thread, no process, one batch at a time."""
+
+    inline = True
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = SerialSettings(**settings)
+
+    def open(self, stage: StageSpec) -> SerialLane:
+        return SerialLane(stage)
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        return Leftovers()
+
+    def flow_settings(self) -> FlowSettings:
+        settings = self._settings
+        return FlowSettings(
+            window=settings.max_memory_items,
+            max_bytes=settings.max_memory_bytes,
+            adaptive=settings.adaptive_batching,
+        )
+
+    def fresh(self) -> SerialExecutor:
+        return SerialExecutor(**asdict(self._settings))
+
+    def __repr__(self) -> str:
+        return "<SerialExecutor>"
+
+
+@hookimpl
+def headrace_settings(name: str) -> type:
+    return SerialSettings
+
+
+@hookimpl
+def headrace_make_executor(name: str, settings: SerialSettings) -> SerialExecutor:
+    return SerialExecutor(**asdict(settings))

@@ -1,0 +1,269 @@
+"""The executor `thread`: batches run on a pool of threads.
+
+    submit --> lane.pending --(a token per worker that may start)--> pool.tokens --> worker: runs the lane's batches
+                                                                                      until none is pending
+
+    pool    `_lock` guards the pool's threads, the number of idle ones, and of every lane: what is pending, how many
+            workers are at it, how many of them are about to come back for more
+    worker  a daemon thread; waits for a token without the lock, and never holds it while it runs a batch or calls back
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from concurrent.futures import Future
+from itertools import count
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from attrs import asdict, field, frozen
+
+from headrace.contracts import Leftovers
+from headrace.drive import Standalone
+from headrace.errors import HeadraceError
+from headrace.flow.kernel import Control
+from headrace.flow.stage import FlowSettings
+from headrace.hookspecs import hookimpl
+from headrace.settings import cores, flag, or_none, whole_number
+
+if TYPE_CHECKING:
+    from headrace.batch import Batch, BatchResult
+    from headrace.plan import StageSpec
+
+HEADRACE_API = 1
+
+_numbers = count(1)
+
+
+def default_workers() -> int:
+    """As many as `concurrent.futures` takes: threads mostly wait, so a few more than there are cores, 32 at most."""
+    return min(32, cores() + 4)
+
+
+@frozen
+class ThreadSettings:
+    """The settings of the executor `thread`.
+
+    max_workers        threads of a stage; also the most that an operator's `parallel_degree` may ask for.
+                       None: cores + 4, at most 32, and `parallel_degree` may ask for more
+    max_memory_items   most items between source and consumer, wherever they are
+    pipeline_depth     batches per thread, the running one included
+    adaptive_batching  batch sizes follow the time that batches take; False: single items
+    ordered            results in input order, or as they complete
+    max_memory_bytes   the same bound in measured bytes, or None
+    """
+
+    max_workers: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="threads")))
+    max_memory_items: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
+    pipeline_depth: int = field(default=3, validator=whole_number(at_least=1, of="batches"))
+    adaptive_batching: bool = field(default=True, validator=flag())
+    ordered: bool = field(default=True, validator=flag())
+    max_memory_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
+
+
+class ThreadLane:
+    """One stage on the pool: at most `degree` of its batches run at once.
+
+    The underscored fields are the pool's business and guarded by its lock.
+    """
+
+    def __init__(self, pool: PipelineThreadExecutor, stage: StageSpec, degree: int, depth: int) -> None:
+        self._pool = pool
+        self._name = stage.name
+        self._kernel = stage.kernel
+        self._context = contextvars.copy_context()
+        self._control = Control()
+        self._degree = degree
+        self._depth = depth
+        self._pending: deque[tuple[Batch, Future[BatchResult]]] = deque()
+        self._workers = 0  # threads at work for this lane, or on their way to it
+        self._returning = 0  # those of them that are calling back, and look for more work after that
+        self._held: dict[str, None] = {}  # names of the threads inside the user's code
+        self._closed = False
+        self._quiet = threading.Condition(pool._lock)
+
+    @property
+    def capacity(self) -> int:
+        return self._degree * self._depth
+
+    def resize(self, degree: int) -> None:
+        self._degree = self._pool._allowed(degree)
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        future: Future[BatchResult] = Future()
+        with self._pool._lock:
+            if self._closed:
+                raise HeadraceError(f"the lane of stage '{self._name}' is closed")
+            self._pending.append((batch, future))
+            # A worker that is calling back takes one batch itself: to wake another for it would only cost time.
+            needed = self._workers < self._degree and len(self._pending) > self._returning
+            self._workers += needed
+        if needed:
+            self._pool._send(self)
+        return future
+
+    def run(self) -> None:
+        """A worker's turn: run what is pending, one batch after the other."""
+        name = threading.current_thread().name
+        while (job := self._next(name)) is not None:
+            batch, future = job
+            if future.set_running_or_notify_cancel():
+                self._run(name, batch, future)
+
+    def _next(self, name: str) -> tuple[Batch, Future[BatchResult]] | None:
+        with self._pool._lock:
+            if self._pending:
+                self._held[name] = None
+                return self._pending.popleft()
+            self._workers -= 1
+            return None
+
+    def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> None:
+        try:
+            result = self._context.copy().run(self._kernel.run, batch, self._control, name)
+        except BaseException as error:
+            self._back(name)
+            future.set_exception(error)
+        else:
+            self._back(name)
+            future.set_result(result)
+        with self._pool._lock:
+            self._returning -= 1
+
+    def _back(self, name: str) -> None:
+        with self._pool._lock:
+            self._held.pop(name, None)
+            self._returning += 1
+            if self._closed:
+                self._quiet.notify_all()
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        until_s = monotonic() + timeout_s
+        with self._pool._lock:
+            self._closed = True
+            if cancel:
+                self._control.cancelled = True
+                dropped, self._pending = self._pending, deque()
+            else:
+                dropped = deque()
+            while (self._held or self._pending) and (left_s := until_s - monotonic()) > 0:
+                self._quiet.wait(left_s)
+            held = Leftovers(tuple(f"{name} in stage '{self._name}'" for name in self._held))
+        for _, future in dropped:
+            future.cancel()
+        return held
+
+    def __repr__(self) -> str:
+        return f"<ThreadLane '{self._name}' {len(self._held)}/{self._degree} running, {len(self._pending)} pending>"
+
+
+class PipelineThreadExecutor(Standalone):
+    """Runs batches on threads: for functions that wait, or that release the interpreter lock.
+
+    Owns its threads, which begin when they are needed and are gone after `close`. The settings are those of
+    ThreadSettings.
+
+        with PipelineThreadExecutor(max_workers=8) as executor:
+            for page in executor.execute(fetch, urls):
+                ...
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        max_memory_items: int = 10_000,
+        pipeline_depth: int = 3,
+        adaptive_batching: bool = True,
+        *,
+        ordered: bool = True,
+        max_memory_bytes: int | None = None,
+    ) -> None:
+        self.settings = ThreadSettings(
+            max_workers, max_memory_items, pipeline_depth, adaptive_batching, ordered, max_memory_bytes
+        )
+        self._lock = threading.RLock()
+        self._tokens: SimpleQueue[ThreadLane | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._lanes: list[ThreadLane] = []
+        self._closed = False
+
+    @property
+    def max_workers(self) -> int:
+        return self.settings.max_workers or default_workers()
+
+    def open(self, stage: StageSpec) -> ThreadLane:
+        with self._lock:
+            if self._closed:
+                raise HeadraceError(f"{self!r} is closed; stage '{stage.name}' needs an open one")
+            lane = ThreadLane(self, stage, self._allowed(stage.degree), self.settings.pipeline_depth)
+            self._lanes.append(lane)
+        return lane
+
+    def _allowed(self, degree: int | None) -> int:
+        """The degree of a stage that asks for `degree`: no more than `max_workers`, where that was given."""
+        return min(degree or self.max_workers, self.settings.max_workers or degree or self.max_workers)
+
+    def _send(self, lane: ThreadLane) -> None:
+        """Send a worker to `lane`: an idle one, or a new one."""
+        with self._lock:
+            fresh = not self._idle
+            if fresh:
+                name = f"headrace-thread-{next(_numbers)}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                thread = self._threads[-1]
+            else:
+                self._idle -= 1
+        self._tokens.put(lane)
+        if fresh:
+            thread.start()
+
+    def _work(self) -> None:
+        while (lane := self._tokens.get()) is not None:
+            lane.run()
+            del lane  # an idle thread keeps nothing alive
+            with self._lock:
+                self._idle += 1
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        until_s = monotonic() + timeout_s
+        with self._lock:
+            self._closed = True
+            lanes, self._lanes = self._lanes, []
+        left = Leftovers()
+        for lane in lanes:
+            left += lane.close(cancel=cancel, timeout_s=max(0.0, until_s - monotonic()))
+        for _ in self._threads:
+            self._tokens.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until_s - monotonic()))
+        return left
+
+    def flow_settings(self) -> FlowSettings:
+        settings = self.settings
+        return FlowSettings(
+            window=settings.max_memory_items,
+            max_bytes=settings.max_memory_bytes,
+            ordered=settings.ordered,
+            adaptive=settings.adaptive_batching,
+        )
+
+    def fresh(self) -> PipelineThreadExecutor:
+        return PipelineThreadExecutor(**asdict(self.settings))
+
+    def __repr__(self) -> str:
+        return f"<PipelineThreadExecutor {len(self._threads)} threads, {self._idle} idle, {len(self._lanes)} lanes>"
+
+
+@hookimpl
+def headrace_settings(name: str) -> type:
+    return ThreadSettings
+
+
+@hookimpl
+def headrace_make_executor(name: str, settings: ThreadSettings) -> PipelineThreadExecutor:
+    return PipelineThreadExecutor(**asdict(settings))
