@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
 from headrace.batch import Batch, BatchResult
 from headrace.plan import Plan, StageSpec
-from headrace.report import RunReport
+from headrace.report import DeadLetter, RunReport
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -99,6 +99,11 @@ class Run(Protocol):
         ...
 
     def snapshot(self) -> RunReport: ...
+
+    @property
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """The items set aside so far."""
+        ...
 
 
 class Runner(Protocol):

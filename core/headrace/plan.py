@@ -9,6 +9,7 @@ from attrs import Factory, frozen
 
 from headrace.flow.gates import Gate
 from headrace.flow.kernel import Kernel
+from headrace.flow.ledger import Account
 from headrace.flow.stage import FlowSettings
 
 
@@ -60,12 +61,12 @@ class StageNode:
 
 @frozen
 class GateNode:
-    """A stateful operator, run by the runner. `make` gives a fresh gate per run; `kind` is its operator's word."""
+    """A stateful operator, run by the runner. `make(account)` gives a fresh gate; `kind` is its operator's word."""
 
     name: str
     inputs: tuple[str, ...]
     kind: str
-    make: Callable[[], Gate]
+    make: Callable[[Account], Gate]
 
 
 Node = SourceNode | StageNode | GateNode

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -12,6 +12,7 @@ from headrace.errors import shorten
 
 if TYPE_CHECKING:
     from headrace.batch import Failure, Path
+    from headrace.flow.ledger import Ledger
 
 
 @frozen
@@ -71,6 +72,36 @@ class OperatorStats:
     service_s: float = 0.0
 
 
+def run_report(
+    pipeline: str, profile: str, ledger: Ledger, made_of: Mapping[str, tuple[str, str]], wall_s: float, *, ended: bool
+) -> RunReport:
+    """The report of a run: `made_of` has the kind and the executor of each operator."""
+    stats = []
+    for account in ledger.accounts.values():
+        for position, (name, tally) in enumerate(zip(account.operators, account.tallies, strict=True)):
+            kind, executor = made_of[name]
+            taken = account.taken(position) if account.inputs else tally.taken
+            stats.append(
+                OperatorStats(
+                    name,
+                    kind,
+                    executor,
+                    taken=taken,
+                    done=tally.done,
+                    filtered=tally.filtered,
+                    skipped=tally.skipped,
+                    dead=tally.dead,
+                    abandoned=taken - tally.done - tally.filtered - tally.skipped - tally.dead,
+                    emitted=tally.emitted,
+                    retried=tally.retried,
+                    raised=tally.raised,
+                    batches=account.batches,
+                    service_s=tally.service_s,
+                )
+            )
+    return RunReport(pipeline, profile, tuple(stats), wall_s, ended)
+
+
 _COLUMNS = ("taken", "done", "filtered", "skipped", "dead", "abandoned", "emitted", "retried", "batches")
 
 
@@ -112,3 +143,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.ljust(width) if at < 3 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+@frozen
+class Result:
+    """What a run gave. `outputs` is in order, and empty where the pipeline ends in sinks; `dead_letters` are in the
+    order of their items."""
+
+    outputs: list[Any] = field(repr=lambda outputs: f"[{len(outputs)} items]")
+    report: RunReport = field(repr=False)
+    dead_letters: tuple[DeadLetter, ...] = field(default=(), repr=lambda letters: f"({len(letters)})")

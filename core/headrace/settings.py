@@ -77,7 +77,7 @@ def choice(*options: str) -> Rule:
     return Rule(
         "one of " + ", ".join(map(repr, options)),
         lambda value: isinstance(value, str) and value in options,
-        lambda value: f".{did_you_mean(value, options)}" if did_you_mean(value, options) else "",
+        lambda value: (meant := did_you_mean(value, options)) and f".{meant}",
     )
 
 
@@ -99,7 +99,7 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     import difflib  # here, since most settings are right
 
     by_lower = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1) if isinstance(name, str) else []
     return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
 
 

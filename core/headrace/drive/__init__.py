@@ -3,6 +3,6 @@
 from headrace.drive.feeds import BatchFeed, Feed, ItemFeed, Listen, Output
 from headrace.drive.opening import drive
 from headrace.drive.standalone import Standalone
-from headrace.drive.stream import Stream, batches, warn_of
+from headrace.drive.stream import Stream, owned, warn_of
 
-__all__ = ["BatchFeed", "Feed", "ItemFeed", "Listen", "Output", "Standalone", "Stream", "batches", "drive", "warn_of"]
+__all__ = ["BatchFeed", "Feed", "ItemFeed", "Listen", "Output", "Standalone", "Stream", "drive", "owned", "warn_of"]

@@ -208,6 +208,11 @@ class Driven:
 
     # the end
 
+    @property
+    def ended(self) -> bool:
+        """Whether all that was to come is out, or nothing more will be."""
+        return self._cancelled or (self._flow.exhausted and not self._flow.ready)
+
     def stop(self) -> None:
         """No more input is wanted; what was taken in comes out."""
         self._end()

@@ -56,6 +56,11 @@ class Inline:
     def taken(self, batch: Batch) -> None:
         self._flow.taken(batch)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all that was to come is out, or nothing more will be."""
+        return self._cancelled or (self._flow.exhausted and not self._flow.ready)
+
     def stop(self) -> None:
         self._flow.end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,17 +12,14 @@ from headrace.batch import Failure
 from headrace.contracts import Executor, Leftovers
 from headrace.drive.feeds import ItemFeed, checked_origin
 from headrace.drive.opening import drive
-from headrace.drive.stream import Stream, batches, warn_of
+from headrace.drive.stream import Stream, each, owned, warn_of
 from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
 from headrace.plan import StageSpec
-from headrace.report import DeadLetter
+from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
-
-LIMIT = 2
-"""A batch gives back what it has not begun after this many times the seconds that it aims at."""
 
 
 class Standalone(ABC):
@@ -67,7 +65,7 @@ class Standalone(ABC):
         name = getattr(fn, "__name__", type(fn).__name__)
         measure = sizeof if settings.max_bytes is not None else None
         op = Op(name, "map", fn, on_error, retries + 1)
-        kernel = Kernel((op,), limit_s=LIMIT * settings.aim_s, measure=measure)
+        kernel = Kernel((op,), limit_s=settings.limit_s, measure=measure)
         return self._stream(StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings)
 
     def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
@@ -76,6 +74,7 @@ class Standalone(ABC):
         ledger.accounts["items"] = feed.account
         account = ledger.open(stage.name, (stage.name,), ("items",))
         dead_letters: list[DeadLetter] = []
+        began_s = monotonic()
 
         def listen(failure: Failure) -> None:
             if failure.verdict == "dead_letter":
@@ -87,7 +86,12 @@ class Standalone(ABC):
             left = output.close()
             return left if executor is self else left + executor.close(cancel=True)
 
-        return Stream(batches(output, close, ledger.check), output.cancel, f"'{stage.name}'", dead_letters)
+        def report() -> RunReport:
+            made_of = {"items": ("source", ""), stage.name: ("map", repr(self))}
+            return run_report(stage.name, "", ledger, made_of, monotonic() - began_s, ended=output.ended)
+
+        batches = owned(each(output), close, ledger.check)
+        return Stream(batches, output.cancel, f"'{stage.name}'", lambda: dead_letters, report)
 
     def __enter__(self) -> Self:
         self._entered = True

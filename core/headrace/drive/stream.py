@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
+from headrace.batch import Batch
 from headrace.contracts import Leftovers
 from headrace.drive.feeds import Output
 from headrace.errors import LeftoversWarning
-from headrace.report import DeadLetter
+from headrace.report import DeadLetter, RunReport
 
 
 class Stream(Iterator[Any]):
@@ -29,13 +30,25 @@ class Stream(Iterator[Any]):
         batches: Generator[Sequence[Any], None, None],
         cancel: Callable[[], None],
         name: str,
-        dead_letters: list[DeadLetter],
+        dead_letters: Callable[[], Sequence[DeadLetter]],
+        report: Callable[[], RunReport],
     ) -> None:
         self._batches = batches
         self._items = chain.from_iterable(batches)
         self._cancel = cancel
         self._name = name
-        self.dead_letters = dead_letters
+        self._dead_letters = dead_letters
+        self._report = report
+
+    @property
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """The items that were set aside so far."""
+        return self._dead_letters()
+
+    @property
+    def report(self) -> RunReport:
+        """The account per operator, as far as the run has come."""
+        return self._report()
 
     def __iter__(self) -> Iterator[Any]:
         return self._items
@@ -60,20 +73,25 @@ class Stream(Iterator[Any]):
         return f"<Stream of {self._name}>"
 
 
-def batches(
-    output: Output, close: Callable[[], Leftovers], at_end: Callable[[], None]
+def each(output: Output) -> Generator[Batch, None, None]:
+    """The batches of an output; the credit of each goes back when the next is asked for."""
+    while True:
+        try:
+            batch = output.next_batch()
+        except StopIteration:
+            return
+        if batch is not None:
+            yield batch
+            output.taken(batch)
+
+
+def owned(
+    batches: Iterable[Batch], close: Callable[[], Leftovers], at_end: Callable[[], None] = lambda: None
 ) -> Generator[Sequence[Any], None, None]:
-    """The data of each batch of `output`, credit given back when the next is asked for. Always calls `close`, and
-    before it `at_end` if the end was reached."""
+    """The data of `batches`. Always calls `close` at last, and before it `at_end` if the end was reached."""
     try:
-        while True:
-            try:
-                batch = output.next_batch()
-            except StopIteration:
-                break
-            if batch is not None:
-                yield batch.data
-                output.taken(batch)
+        for batch in batches:
+            yield batch.data
         at_end()
     finally:
         warn_of(close())

@@ -65,6 +65,11 @@ class FlowSettings:
         self.aim_s = aim_s
         self.linger_s = linger_s
 
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which a batch gives back what it has not begun: others can share it then."""
+        return 2 * self.aim_s
+
     def __repr__(self) -> str:
         return f"FlowSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 

@@ -1,0 +1,85 @@
+"""What a user declares: the operators of a pipeline. `checked` says early, and by name, what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
+
+from attrs import frozen
+
+from headrace.errors import SettingsError, shorten
+from headrace.settings import Rule, choice, flag, function, or_none, seconds, text, whole_number
+
+KINDS = ("source", "map", "filter", "flat_map", "batch", "sink")
+ON_ERROR = ("raise", "skip", "dead_letter")
+
+
+@frozen(kw_only=True)
+class Operator:
+    """One step of a pipeline. What does not concern its kind keeps its default.
+
+    name, kind       its name in the pipeline; "source", "map", "filter", "flat_map", "batch" or "sink"
+    inputs           names of the operators that it reads
+    origin           of a source: an iterable, or a callable that makes one
+    fn               of a map, filter, flat_map or sink: a function of one item
+    parallel_degree  batches that may run at once; None: as many as the executor has workers
+    executor         "auto" (the profile chooses), a plugin's name, a PluginRef, or an executor
+    ordered          outputs in input order, or as they complete
+    on_error         what becomes of an item that raised each time: "raise" ends the run, "skip" drops it with a
+                     count, "dead_letter" sets it aside for the result
+    retries          further attempts for an item that raised
+    size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...] = ()
+    origin: Any = None
+    fn: Callable[[Any], Any] | None = None
+    parallel_degree: int | None = None
+    executor: Any = "auto"
+    ordered: bool = True
+    on_error: str = "raise"
+    retries: int = 0
+    size: int = 0
+    max_wait_s: float | None = None
+
+
+_RULES: dict[str, Rule] = {
+    "fn": function(of="a function of one item"),
+    "parallel_degree": or_none(whole_number(at_least=1, of="batches at once")),
+    "ordered": flag(),
+    "on_error": choice(*ON_ERROR),
+    "retries": whole_number(at_least=0, of="further attempts"),
+    "size": whole_number(at_least=1, of="items"),
+    "max_wait_s": or_none(seconds(above=0)),
+}
+
+
+def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Operator:
+    """An operator, or a SettingsError that names it and what is wrong with it."""
+    text(of="an operator's name").check(f"{kind}.name", name)
+    for option, value in options.items():
+        if option in _RULES:
+            _RULES[option].check(f"{kind} '{name}': {option}", value)
+    _check_function(name, kind, options.get("fn"))
+    _check_executor(name, kind, options.get("executor", "auto"))
+    return Operator(name=name, kind=kind, inputs=inputs, **options)
+
+
+def _check_function(name: str, kind: str, fn: Any) -> None:
+    if iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - not a test for callability
+        raise SettingsError(
+            f"{kind} '{name}': fn must be a plain function; got the coroutine function {shorten(fn)}, "
+            "whose coroutines nothing would await"
+        )
+
+
+def _check_executor(name: str, kind: str, executor: Any) -> None:
+    named = isinstance(executor, str) or hasattr(executor, "settings") and hasattr(executor, "name")
+    if not named and not all(callable(getattr(executor, method, None)) for method in ("open", "close")):
+        raise SettingsError(
+            f"{kind} '{name}': executor must be 'auto', the name of an executor plugin, a PluginRef, "
+            f"or an executor with `open` and `close`; got {shorten(executor)}"
+        )

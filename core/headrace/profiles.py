@@ -1,0 +1,56 @@
+"""Profiles: one word that chooses the plugins of a pipeline, their settings and the aims of its flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+from attrs.validators import instance_of
+
+from headrace import plugins
+from headrace.errors import PluginError, shorten
+from headrace.plan import PluginRef
+from headrace.settings import did_you_mean, or_none, seconds, whole_number
+
+_plugin = instance_of(PluginRef)
+
+
+@frozen(kw_only=True)
+class Profile:
+    """A named choice of plugins, with what the flow of each stage aims at.
+
+    window     most items between a stage's input and its output taken
+    max_bytes  the same in measured bytes, or None
+    aim_s      seconds of work that a batch aims at
+    linger_s   longest that an item waits for a later one
+    """
+
+    name: str
+    runner: PluginRef = field(validator=_plugin)
+    executor: PluginRef = field(validator=_plugin)
+    monitor: PluginRef = field(default=PluginRef("null"), validator=_plugin)
+    dispatcher: PluginRef = field(default=PluginRef("inline"), validator=_plugin)
+    window: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
+    max_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
+    aim_s: float = field(default=0.005, validator=seconds(above=0))
+    linger_s: float = field(default=0.005, validator=seconds(above=0))
+
+
+SHIPPED = {
+    "serial": Profile(name="serial", runner=PluginRef("serial"), executor=PluginRef("serial")),
+    "balanced": Profile(name="balanced", runner=PluginRef("serial"), executor=PluginRef("thread")),
+}
+
+
+def profile(chosen: str | Profile) -> Profile:
+    """The profile of that name, shipped or from a package. Raises PluginError for a name that none has."""
+    if isinstance(chosen, Profile):
+        return chosen
+    if chosen in SHIPPED:
+        return SHIPPED[chosen]
+    others = plugins.names("profile")
+    if chosen in others:
+        found: Any = plugins.profile(chosen)
+        return found
+    known = sorted({*SHIPPED, *others})
+    raise PluginError(f"no profile {shorten(chosen)}.{did_you_mean(chosen, known)} Installed: {', '.join(known)}")
