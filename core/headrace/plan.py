@@ -45,6 +45,7 @@ class SourceNode:
     name: str
     origin: Iterable[Any] | Callable[[], Iterable[Any]]
     inputs: tuple[str, ...] = ()
+    kind: str = "source"
 
 
 @frozen
@@ -80,3 +81,18 @@ class Plan:
     profile: str
     nodes: tuple[Node, ...]
     ends: tuple[str, ...]
+
+    def made_of(self) -> dict[str, tuple[str, str]]:
+        """The kind of each operator, and what it runs on."""
+        made: dict[str, tuple[str, str]] = {}
+        for node in self.nodes:
+            if isinstance(node, StageNode):
+                made |= {op.name: (op.kind, label(node.executor)) for op in node.spec.kernel.ops}
+            else:
+                made[node.name] = (node.kind, "")
+        return made
+
+
+def label(executor: Any) -> str:
+    """What to call an executor in reports: a plugin's name, or what kind of executor it is."""
+    return str(executor) if isinstance(executor, PluginRef) else type(executor).__name__

@@ -37,7 +37,7 @@ def plan(name: str, graph: Graph, profile: Profile, *, window: int | None = None
 
 def _gate(operator: Operator, window: int) -> GateNode:
     if operator.kind == "sink":
-        make = partial(SinkGate, op=_op(operator))
+        make = partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,))
         return GateNode(operator.name, operator.inputs, "sink", make)
     if operator.size > window:
         raise GraphError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import field, frozen
 from attrs.validators import instance_of
 
@@ -43,14 +41,21 @@ SHIPPED = {
 
 
 def profile(chosen: str | Profile) -> Profile:
-    """The profile of that name, shipped or from a package. Raises PluginError for a name that none has."""
+    """The profile of that name, shipped or from a package.
+
+    Raises PluginError for a name that none has, or two have, and for a plugin that gives no profile.
+    """
     if isinstance(chosen, Profile):
         return chosen
+    others = plugins.names("profile")
+    if chosen in SHIPPED and chosen in others:
+        raise PluginError(f"the profile '{chosen}' ships with Headrace, and a package brings another of that name")
     if chosen in SHIPPED:
         return SHIPPED[chosen]
-    others = plugins.names("profile")
     if chosen in others:
-        found: Any = plugins.profile(chosen)
-        return found
+        found = plugins.profile(chosen)
+        if isinstance(found, Profile):
+            return found
+        raise PluginError(f"profile plugin '{chosen}' gave {shorten(found)}, which is no headrace.Profile")
     known = sorted({*SHIPPED, *others})
     raise PluginError(f"no profile {shorten(chosen)}.{did_you_mean(chosen, known)} Installed: {', '.join(known)}")

@@ -81,6 +81,8 @@ def run_report(
         for position, (name, tally) in enumerate(zip(account.operators, account.tallies, strict=True)):
             kind, executor = made_of[name]
             taken = account.taken(position) if account.inputs else tally.taken
+            if ended and position == 0 and account.inputs:
+                taken = ledger.given(account)  # what it did not take any more is abandoned here
             stats.append(
                 OperatorStats(
                     name,

@@ -13,7 +13,8 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from headrace.cli.wording import reason
-from headrace.pipeline import Pipeline, Result
+from headrace.pipeline import Pipeline
+from headrace.report import Result
 
 TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 

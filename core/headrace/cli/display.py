@@ -76,14 +76,13 @@ def _forgiving(stream: TextIO) -> TextIO:
 
 
 def _summary(run: Run) -> Table:
-    operators = {operator.name: operator for operator in run.report.operators}
     folders = sum(letter.folder for letter in run.letters)
     table = _grid()
     for name, number in (
-        ("files found", operators["read"].taken - folders),
+        ("files found", run.report["read"].taken - folders),
         ("not read or parsed", len(run.letters) - folders),
-        ("tests dropped", operators["drop tests"].filtered),
-        ("files kept", operators["drop tests"].emitted),
+        ("tests dropped", run.report["drop tests"].filtered),
+        ("files kept", run.report["drop tests"].emitted),
         ("lines", run.records.lines),
         ("functions", run.records.functions),
         ("classes", run.records.classes),
@@ -119,6 +118,6 @@ def _times(*runs: Run) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("files per second", justify="right")
     for run in runs:
-        files = next(operator.taken for operator in run.report.operators if operator.name == "read")
-        table.add_row(Text(run.profile), f"{run.report.wall_s:.2f}", f"{files / run.report.wall_s:,.0f}")
+        wall_s = run.report.wall_s
+        table.add_row(Text(run.profile), f"{wall_s:.2f}", f"{run.report['read'].taken / wall_s:,.0f}")
     return table

@@ -52,6 +52,7 @@ class Driven:
         self._granted = 0  # credit of the pull that goes on
         self._cancelled = False
         self._threads: list[threading.Thread] = []
+        self._upstream = Leftovers()  # what the feed could not end
         self._leftovers: Leftovers | None = None
 
     # the consumer
@@ -89,7 +90,7 @@ class Driven:
             error = caught
         self._collect(over=True)
         try:
-            self._feed.close()
+            self._upstream = self._feed.close()
         except BaseException as caught:
             error = error or caught
         self._end(error)
@@ -117,7 +118,7 @@ class Driven:
     def _collect(self, *, over: bool) -> None:
         """Hand on what a pull has brought so far; `over` tells that it is done."""
         with self._lock:
-            arrived = self._feed.collect() if self._granted else None
+            arrived = self._feed.collect() if self._granted and self._flow.open else None
             if arrived is not None:
                 self._flow.feed(arrived)
                 self._granted -= len(arrived)
@@ -214,8 +215,8 @@ class Driven:
         return self._cancelled or (self._flow.exhausted and not self._flow.ready)
 
     def stop(self) -> None:
-        """No more input is wanted; what was taken in comes out."""
-        self._end()
+        if not self._feed.stop():
+            self._end()
 
     def cancel(self) -> None:
         with self._lock:
@@ -234,9 +235,9 @@ class Driven:
                 if thread is not threading.current_thread():
                     thread.join(max(0.0, until_s - monotonic()))
             if not self._threads:
-                self._feed.close()
+                self._upstream = self._feed.close()
             held = Leftovers(tuple(thread.name for thread in self._threads if thread.is_alive()))
-            self._leftovers = left + held
+            self._leftovers = self._upstream + left + held
         return self._leftovers
 
     def _start(self, role: str, work: Callable[[], None]) -> None:

@@ -51,8 +51,8 @@ class Feed(Protocol):
         """Wake whoever waits in `pull`, if that can be done. From any thread."""
         ...
 
-    def stop(self) -> None:
-        """Let `pull` say that there is no more, as soon as it can. From any thread."""
+    def stop(self) -> bool:
+        """Have the sources end; False if this is the source, and the stage is to pull no more. From any thread."""
         ...
 
     def close(self) -> Leftovers: ...
@@ -125,8 +125,8 @@ class ItemFeed:
     def cancel(self) -> None:
         """Nothing wakes a thread that waits inside the user's iterator."""
 
-    def stop(self) -> None:
-        """The same; the stage that pulls has been told to pull no more."""
+    def stop(self) -> bool:
+        return False
 
     def close(self) -> Leftovers:
         close = getattr(self._iterator, "close", None) if self._mine else None
@@ -197,8 +197,9 @@ class BatchFeed:
     def cancel(self) -> None:
         self._output.cancel()
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         self._output.stop()
+        return True
 
     def close(self) -> Leftovers:
         return self._output.close()

@@ -62,7 +62,8 @@ class Inline:
         return self._cancelled or (self._flow.exhausted and not self._flow.ready)
 
     def stop(self) -> None:
-        self._flow.end()
+        if not self._feed.stop():
+            self._flow.end()
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -71,7 +72,7 @@ class Inline:
     def close(self) -> Leftovers:
         self._cancelled = True
         left = self._lane.close(cancel=True, timeout_s=CLOSE_S)
-        return (self._feed.close() or Leftovers()) + left
+        return self._feed.close() + left
 
     def __repr__(self) -> str:
         return f"<Inline {self._flow!r}>"

@@ -17,7 +17,7 @@ from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
-from headrace.plan import StageSpec
+from headrace.plan import StageSpec, label
 from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
 
@@ -29,7 +29,7 @@ class Standalone(ABC):
     The class gives `flow_settings()`, and `fresh()`: an executor like this one with workers of its own.
     """
 
-    _entered = False
+    entered = False
 
     @abstractmethod
     def flow_settings(self) -> FlowSettings: ...
@@ -69,7 +69,7 @@ class Standalone(ABC):
         return self._stream(StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings)
 
     def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
-        executor: Executor = self if self._entered else self.fresh()  # type: ignore[assignment]
+        executor: Executor = self if self.entered else self.fresh()  # type: ignore[assignment]
         ledger = Ledger()
         ledger.accounts["items"] = feed.account
         account = ledger.open(stage.name, (stage.name,), ("items",))
@@ -87,16 +87,16 @@ class Standalone(ABC):
             return left if executor is self else left + executor.close(cancel=True)
 
         def report() -> RunReport:
-            made_of = {"items": ("source", ""), stage.name: ("map", repr(self))}
+            made_of = {"items": ("source", ""), stage.name: ("map", label(self))}
             return run_report(stage.name, "", ledger, made_of, monotonic() - began_s, ended=output.ended)
 
         batches = owned(each(output), close, ledger.check)
         return Stream(batches, output.cancel, f"'{stage.name}'", lambda: dead_letters, report)
 
     def __enter__(self) -> Self:
-        self._entered = True
+        self.entered = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._entered = False
+        self.entered = False
         warn_of(self.close(cancel=error is not None))

@@ -88,10 +88,14 @@ class Ledger:
         account = self.accounts[node] = Account(operators, inputs)
         return account
 
+    def given(self, account: Account) -> int:
+        """Items that were emitted for a node by those that it reads."""
+        return sum(self.accounts[upstream].emitted for upstream in account.inputs)
+
     def check(self) -> None:
         """Assert, after a run that went to its end, that nothing is missing: raises AccountError."""
         for name, account in self.accounts.items():
-            given = sum(self.accounts[upstream].emitted for upstream in account.inputs)
+            given = self.given(account)
             if account.inputs and account.fed != given:
                 raise AccountError(f"{' and '.join(account.inputs)} emitted {given} items, {name} got {account.fed}")
             for position, operator in enumerate(account.operators):

@@ -1,0 +1,50 @@
+"""Headrace: parallel data pipelines for Python, in bounded memory, with nothing lost in silence."""
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Nothing is imported before it is asked for (PEP 562).
+_HOME = {
+    "AccountError": "errors",
+    "DeadLetter": "report",
+    "ExecutorFailed": "errors",
+    "GraphError": "errors",
+    "HEADRACE_API": "contracts",
+    "HeadraceError": "errors",
+    "LeftoversWarning": "errors",
+    "OperatorFailed": "errors",
+    "OperatorStats": "report",
+    "Pipeline": "pipeline",
+    "PluginError": "errors",
+    "PluginRef": "plan",
+    "Profile": "profiles",
+    "Result": "report",
+    "RunReport": "report",
+    "SettingsError": "errors",
+    "Stream": "drive",
+    "map": "pipeline",
+}
+# The public classes of plugins, reached through their entry points like anybody's.
+_PLUGINS = {
+    "PipelineThreadExecutor": ("executor", "thread"),
+    "SerialExecutor": ("executor", "serial"),
+}
+
+__all__ = sorted([*_HOME, *_PLUGINS])  # noqa: PLE0605 - type checkers read __init__.pyi
+
+
+def __getattr__(name):  # type: ignore[no-untyped-def]
+    from importlib import import_module
+
+    if name in _HOME:
+        found = getattr(import_module(f"headrace.{_HOME[name]}"), name)
+    elif name in _PLUGINS:
+        kind, plugin = _PLUGINS[name]
+        found = import_module("headrace.plugins").plugin_class(kind, plugin, name)
+    else:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__():  # type: ignore[no-untyped-def]
+    return [*globals(), *__all__]

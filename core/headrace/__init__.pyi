@@ -1,0 +1,22 @@
+from headrace.contracts import HEADRACE_API as HEADRACE_API
+from headrace.drive import Stream as Stream
+from headrace.errors import AccountError as AccountError
+from headrace.errors import ExecutorFailed as ExecutorFailed
+from headrace.errors import GraphError as GraphError
+from headrace.errors import HeadraceError as HeadraceError
+from headrace.errors import LeftoversWarning as LeftoversWarning
+from headrace.errors import OperatorFailed as OperatorFailed
+from headrace.errors import PluginError as PluginError
+from headrace.errors import SettingsError as SettingsError
+from headrace.pipeline import Pipeline as Pipeline
+from headrace.pipeline import map as map
+from headrace.plan import PluginRef as PluginRef
+from headrace.profiles import Profile as Profile
+from headrace.report import DeadLetter as DeadLetter
+from headrace.report import OperatorStats as OperatorStats
+from headrace.report import Result as Result
+from headrace.report import RunReport as RunReport
+from headrace_executors.serial import SerialExecutor as SerialExecutor
+from headrace_executors.thread import PipelineThreadExecutor as PipelineThreadExecutor
+
+__version__: str
