@@ -50,6 +50,7 @@ class Driven:
         self._ticking = threading.Condition(self._lock)
         self._consumer_waits = self._puller_waits = self._clock_waits = False
         self._granted = 0  # credit of the pull that goes on
+        self._pulls = 0  # pulls of more than one item
         self._cancelled = False
         self._threads: list[threading.Thread] = []
         self._upstream = Leftovers()  # what the feed could not end
@@ -129,24 +130,28 @@ class Driven:
         self._submit(due)
 
     def _wake_puller(self) -> None:
-        if self._puller_waits:
+        if self._puller_waits and (self._flow.pullable(eager=self._consumer_waits) or not self._flow.open):
             self._input.notify()
 
     # the clock
 
     def _watch_pull(self) -> None:
         if self._granted > 1:
+            self._pulls += 1
             if len(self._threads) == 1:
                 self._start("clock", self._tick)
             elif self._clock_waits:
                 self._ticking.notify()
 
     def _tick(self) -> None:
+        seen = -1
         while True:
             with self._lock:
                 if self._cancelled or (self._flow.exhausted and not self._granted):
                     return
-                timeout_s = self._linger_s if self._granted else self._until_due()
+                # While pulls go on, to look every now and then is cheaper than to be woken for each of them.
+                timeout_s = self._linger_s if self._granted or self._pulls != seen else self._until_due()
+                seen = self._pulls
                 self._clock_waits = timeout_s is None
                 self._ticking.wait(timeout_s)
                 self._clock_waits = False

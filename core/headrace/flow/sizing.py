@@ -11,6 +11,8 @@ WORTH_S = 0.0003
 """A batch shorter than this costs more to hand over than it gains by running beside another."""
 AHEAD_S = 0.25
 """Seconds of work that are worth reading ahead: more would only fill memory."""
+COMPUTES = 0.8
+"""A function that is on a core for this share of its time computes; below it, it waits, and waits can overlap."""
 GROWTH = 4
 
 
@@ -30,6 +32,7 @@ class Sizing:
         self._most = max(1, window // 4)
         self._adaptive = adaptive
         self._costs: deque[float] = deque(maxlen=RECENT)
+        self._computed: deque[float] = deque(maxlen=RECENT)  # share of the time that was spent on a core
         self.size = 1
 
     @property
@@ -37,11 +40,19 @@ class Sizing:
         """What an item costs, in seconds; None while no batch is back."""
         return sorted(self._costs)[len(self._costs) // 2] if self._costs else None
 
-    def observe(self, items: int, took_s: float) -> None:
-        """A batch of `items` took `took_s`."""
+    @property
+    def brief(self) -> bool:
+        """Whether batches only compute, and for a shorter time than it takes to hand one over."""
+        if self.cost_s is None or self.size * self.cost_s >= WORTH_S:
+            return False
+        return sorted(self._computed)[len(self._computed) // 2] > COMPUTES
+
+    def observe(self, items: int, took_s: float, cpu_s: float) -> None:
+        """A batch of `items` took `took_s`, of which a core worked for it `cpu_s`."""
         if not (items and self._adaptive):
             return
         self._costs.append(took_s / items)
+        self._computed.append(cpu_s / took_s if took_s else 1.0)
         cost_s = self.cost_s or 1e-9
         limit = max(self._fair, min(self._most, int(WORTH_S / cost_s)))
         self.size = max(1, min(int(self._aim_s / cost_s), self.size * GROWTH, limit))

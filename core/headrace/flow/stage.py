@@ -97,8 +97,9 @@ class StageFlow:
         self.name = name
         self.degree = degree
         self.ready: deque[Batch | BaseException] = deque()
-        self.running = 0
         self.window = Window(settings.window, settings.max_bytes)
+        self._running: dict[Sent, float] = {}  # when each was sent, the oldest first
+        self._linger_s = settings.linger_s
         self._failures: list[Failure] = []
         self._account = account
         self._backlog = Backlog()
@@ -114,31 +115,28 @@ class StageFlow:
     # the input side
 
     @property
-    def hungry(self) -> bool:
-        """Whether a worker could begin a batch at once."""
-        return self.running < self.degree
-
-    @property
     def open(self) -> bool:
         """Whether more input is wanted."""
         return not self._ended
 
     def reserve(self, *, eager: bool) -> int:
-        """Credit for the items that the shell should pull next; 0 if it should wait.
+        """Credit for the items that the shell should pull next; 0 if it should wait."""
+        granted = self.pullable(eager=eager)
+        self.window.admit(granted)
+        self._reserved += granted
+        return granted
 
-        A pull that is small for want of credit or of need waits until it is worth its while, unless `eager`.
-        """
+    def pullable(self, *, eager: bool) -> int:
+        """Items that `reserve` would grant. A pull that is small for want of credit or of need waits until it is worth
+        its while, unless `eager`."""
         ahead = self._sizing.ahead - self._backlog.count - self._reserved
         free = self.window.room
         if self._expansion != 1.0:
             fitting = int(free / (self._expansion or self.window.items))
             free = max(fitting - self._backlog.count - self._reserved, 0 if self.window.used else 1)
         granted = min(max(self._sizing.size, SMALL_PULL), free, ahead) if self.open else 0
-        if granted <= 0 or (granted < min(self._sizing.size, self._sizing.ahead // 2) and not (eager or self.hungry)):
-            return 0
-        self.window.admit(granted)
-        self._reserved += granted
-        return granted
+        small = granted < min(self._sizing.size, self._sizing.ahead // 2)
+        return 0 if granted <= 0 or (small and not eager and self.running >= self._useful) else granted
 
     def release(self, items: int) -> None:
         """Credit that was reserved and not used."""
@@ -168,9 +166,11 @@ class StageFlow:
         """What to submit now, if anything. Counts as running until `finished` or `broken`."""
         if self.running >= capacity:
             return None
-        sent = self._again(now_s) or self._fresh()
+        sent = self._again(now_s)
+        if sent is None and (self.running < self._useful or not self._brief or self._oldest_s + self._linger_s < now_s):
+            sent = self._fresh()
         if sent is not None:
-            self.running += 1
+            self._running[sent] = now_s
             self.window.admit(sent.charge - len(sent.batch))
         return sent
 
@@ -190,7 +190,7 @@ class StageFlow:
         size = self._sizing.size
         if self._ended and there < size * self.degree:
             size = self._sizing.share(there)
-        elif there < size and not self.hungry and (self.window.room or self._reserved):
+        elif there < size and self.running >= self._useful and (self.window.room or self._reserved):
             return None  # nobody is idle, and more can come: a fuller batch costs less
         affordable = self._affordable(min(size, there))
         if not affordable:
@@ -215,14 +215,14 @@ class StageFlow:
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         """What came of a batch."""
         batch = sent.batch
-        self.running -= 1
+        del self._running[sent]
         try:
             self._account.record(batch, result)
         except AccountError as error:
             self._fail(sent, error)
             return
         if batch.attempt == 1:
-            self._sizing.observe(result.done, result.ended_s - result.began_s)
+            self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s)
             self._learn(result)
         if not result.failures and result.done == len(batch):
             self._out(sent.slot, self._outputs(batch, result, 0, len(result.data)), sent.charge, batch.nbytes)
@@ -232,7 +232,7 @@ class StageFlow:
 
     def broken(self, sent: Sent, error: BaseException) -> None:
         """The executor could not run the batch."""
-        self.running -= 1
+        del self._running[sent]
         failed = ExecutorFailed(self.name, sent.batch.index[0], f"{type(error).__name__}: {error}")
         failed.__cause__ = error
         self._fail(sent, failed)
@@ -249,9 +249,17 @@ class StageFlow:
         return failures
 
     @property
+    def running(self) -> int:
+        """Batches on their way."""
+        return len(self._running)
+
+    @property
     def due_s(self) -> float | None:
         """When something falls due that no call will tell of."""
-        return self._recovery.due_s
+        dues = [] if self._recovery.due_s is None else [self._recovery.due_s]
+        if self._running and self._backlog.count and self._brief:
+            dues.append(self._oldest_s + self._linger_s)
+        return min(dues, default=None)
 
     @property
     def exhausted(self) -> bool:
@@ -266,6 +274,21 @@ class StageFlow:
         return f"<StageFlow '{self.name}' {self.window}, {self.running} running, {len(self.ready)} ready>"
 
     # inside
+
+    @property
+    def _brief(self) -> bool:
+        """Whether a batch computes for so short a time that to wake a second worker for the next costs more than to
+        wait for the first. Until a batch turns out to take longer, that is: `due_s` sees to it."""
+        return self._sizing.brief
+
+    @property
+    def _useful(self) -> int:
+        """Batches that are worth running at once."""
+        return 1 if self._brief else self.degree
+
+    @property
+    def _oldest_s(self) -> float:
+        return next(iter(self._running.values()), 0.0)
 
     def _outputs(self, batch: Batch, result: BatchResult, start: int, stop: int) -> Batch:
         index = paths(batch.index, result.where, result.done)
