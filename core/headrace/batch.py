@@ -26,10 +26,11 @@ class Batch:
     attempt  which attempt this is for its items, from 1
     enter    position of the first fused operator to run: above 0 only for the retry of an item that had got that far
     bound    most outputs wanted: the kernel gives the rest back once it has as many; None: no bound
+    most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
     """
 
-    __slots__ = ("attempt", "born_s", "bound", "data", "enter", "index", "nbytes", "seq")
+    __slots__ = ("attempt", "born_s", "bound", "data", "enter", "index", "most_bytes", "nbytes", "seq")
 
     def __init__(
         self,
@@ -49,10 +50,24 @@ class Batch:
         self.attempt = attempt
         self.enter = enter
         self.bound = bound
+        self.most_bytes: int | None = None
         self.nbytes = nbytes
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def first(self, items: int) -> Batch:
+        """The first `items` alone."""
+        nbytes = self.nbytes * items // len(self.data)
+        return Batch(
+            self.seq,
+            self.index[:items],
+            self.data[:items],
+            self.born_s,
+            self.attempt,
+            self.enter,
+            nbytes=nbytes,
+        )
 
     def behind(self, done: int) -> Batch:
         """The items behind the first `done`, to be run anew."""

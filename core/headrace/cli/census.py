@@ -18,6 +18,8 @@ from headrace.report import Result
 
 TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 WINDOW = 256
 """Most files under way at once. It bounds the memory, and keeps the progress, which counts files as they are pulled,
 near the files that are done."""
@@ -40,9 +42,17 @@ class Source(NamedTuple):
 
 
 class Parsed(NamedTuple):
+    """What a file defines and which bare names it uses, in no particular order: all of its syntax tree that is counted.
+
+    The tree itself stays behind: the garbage collector would go through its thousands of objects again and again while
+    they wait for the next operator, and to send them to another process would take longer than to parse.
+    """
+
     path: str
     lines: int
-    tree: ast.Module
+    functions: list[str]
+    classes: list[str]
+    names: list[str]
 
 
 class Record(NamedTuple):
@@ -108,7 +118,15 @@ def read(found: Found) -> Source:
 
 def parse(source: Source) -> Parsed:
     """Parse the bytes, so that the file's own declaration of its encoding (PEP 263) or its byte order mark holds."""
-    return Parsed(source.path, len(source.data.splitlines()), ast.parse(source.data, source.path))
+    parsed = Parsed(source.path, len(source.data.splitlines()), [], [], [])
+    for node in ast.walk(ast.parse(source.data, source.path)):
+        if isinstance(node, ast.Name):
+            parsed.names.append(node.id)
+        elif isinstance(node, FUNCTIONS):
+            parsed.functions.append(node.name)
+        elif isinstance(node, ast.ClassDef):
+            parsed.classes.append(node.name)
+    return parsed
 
 
 def is_test(path: str) -> bool:
@@ -123,14 +141,8 @@ def is_no_test(parsed: Parsed) -> bool:
 
 
 def count(parsed: Parsed) -> Record:
-    kinds: Counter[type[ast.AST]] = Counter()
-    names: Counter[str] = Counter()
-    for node in ast.walk(parsed.tree):
-        kinds[type(node)] += 1
-        if isinstance(node, ast.Name):
-            names[node.id] += 1
-    functions = kinds[ast.FunctionDef] + kinds[ast.AsyncFunctionDef]
-    return Record(parsed.path, parsed.lines, functions, kinds[ast.ClassDef], dict(most_used(names)))
+    path, lines, functions, classes, names = parsed
+    return Record(path, lines, len(functions), len(classes), dict(most_used(Counter(names))))
 
 
 def most_used(names: Counter[str]) -> list[tuple[str, int]]:

@@ -85,15 +85,15 @@ class ItemFeed:
 
     def pull(self, items: int) -> bool:
         wanted = min(items, self._most)
-        arrived = self._arrived = []
-        self._collected = 0
+        start, arrived = self.position, []  # all that came before was collected
+        self._arrived, self._collected = arrived, 0
         self._pulling = True
         began_s = monotonic()
         try:
             iterator = self._iterator or self._open()
             arrived.extend(islice(iterator, wanted))
         except BaseException as error:
-            raise self._failed(error, len(arrived)) from error
+            raise self._failed(error, start + len(arrived)) from error
         finally:
             self._pulling = False
         took_s = monotonic() - began_s
@@ -106,17 +106,19 @@ class ItemFeed:
         self._mine = callable(self._origin) or self._iterator is not made or inspect.isgenerator(made)
         return self._iterator
 
-    def _failed(self, error: BaseException, arrived: int) -> OperatorFailed:
-        index = self.position - self._collected + arrived
+    def _failed(self, error: BaseException, index: int) -> OperatorFailed:
         return OperatorFailed(self._name, None, None, f"at item {index}: {type(error).__name__}: {error}")
 
     def collect(self) -> Batch | None:
         data = self._arrived
         if self._pulling or self._collected:
             data = data[self._collected :]
+        if self._pulling:
+            self._collected += len(data)
+        else:
+            self._arrived, self._collected = [], 0  # what goes on from here is not kept alive here
         if not data:
             return None
-        self._collected += len(data)
         first, self.position = self.position, self.position + len(data)
         self.account.gave(len(data))
         nbytes = sum(map(self._measure, data)) if self._measure else 0

@@ -90,7 +90,7 @@ class Kernel:
     def run(self, batch: Batch, control: Control, worker: str = "") -> BatchResult:
         """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
         began_s, cpu_s = perf_counter(), thread_time()
-        work = _Work(self.ops, batch, control)
+        work = _Work(self.ops, batch, control, self.measure)
         size, took_s, now_s = len(batch.data), 0.0, began_s
         # An expansion is held whole, so the first one is looked at alone.
         stride = 1 if self.expands else max(1, size // FIRST_STRIDE)
@@ -107,7 +107,7 @@ class Kernel:
             work.at,
             work.failures,
             work.tallies,
-            nbytes=sum(map(self.measure, work.out)) if self.measure else 0,
+            nbytes=work.nbytes,
             worker=worker,
             began_s=began_s,
             ended_s=perf_counter(),
@@ -128,8 +128,12 @@ def _next_stride(stride: int, took_s: float, share: int | None) -> int:
 class _Work:
     """One batch on its way through the operators. Owned by the thread that runs it."""
 
-    def __init__(self, ops: tuple[Op, ...], batch: Batch, control: Control) -> None:
+    def __init__(
+        self, ops: tuple[Op, ...], batch: Batch, control: Control, measure: Callable[[Any], int] | None
+    ) -> None:
         self.ops = ops
+        self.measure = measure
+        self.nbytes = 0  # of the outputs so far, if they are measured
         self.batch = batch
         self.control = control
         self.at = 0  # inputs dealt with
@@ -141,7 +145,8 @@ class _Work:
 
     @property
     def full(self) -> bool:
-        return self.batch.bound is not None and len(self.out) >= self.batch.bound
+        bound, most_bytes = self.batch.bound, self.batch.most_bytes
+        return (bound is not None and len(self.out) >= bound) or (most_bytes is not None and self.nbytes >= most_bytes)
 
     @property
     def share(self) -> int | None:
@@ -166,6 +171,8 @@ class _Work:
             self.where = list(range(inputs.start))
         if self.where is not None:
             self.where.extend(where)
+        if self.measure is not None:
+            self.nbytes += sum(map(self.measure, items))
         if self.out:
             self.out.extend(items)
         else:

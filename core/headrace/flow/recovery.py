@@ -23,6 +23,10 @@ class Recovery:
         """The inputs of `batch` behind the first `done`."""
         self._now.append((slot, batch.behind(done)))
 
+    def first(self, slot: Slot, batch: Batch) -> None:
+        """What is left of a batch of which `next` gave more than should go at once: it is the next to go."""
+        self._now.appendleft((slot, batch))
+
     def retry(self, slot: Slot, batch: Batch, failure: Failure, due_s: float) -> None:
         """The item of `failure`, from the operator that it failed in, not before `due_s`."""
         self._ticket += 1

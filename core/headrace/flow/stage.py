@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 SMALL_PULL = 64
 """Items that are pulled at once even if a batch wants fewer: pulling is cheap, being told to pull is not."""
 
+FORGET = 0.98
+"""What a batch was seen to expand to, or to weigh, counts this much less with every batch that expands to less."""
+
 
 class FlowSettings:
     """How a stage's flow is controlled.
@@ -75,14 +78,15 @@ class FlowSettings:
 
 
 class Sent:
-    """A batch on its way: its slot in the order, and the credit it holds."""
+    """A batch on its way: its slot in the order, and the credit it holds in items and bytes."""
 
-    __slots__ = ("batch", "charge", "slot")
+    __slots__ = ("batch", "charge", "nbytes", "slot")
 
-    def __init__(self, slot: Slot, batch: Batch, charge: int) -> None:
+    def __init__(self, slot: Slot, batch: Batch, charge: int, nbytes: int) -> None:
         self.slot = slot
         self.batch = batch
         self.charge = charge
+        self.nbytes = nbytes
 
 
 class StageFlow:
@@ -107,6 +111,7 @@ class StageFlow:
         self._ordering = Ordering(settings.ordered)
         self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=settings.adaptive)
         self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
+        self._weight = 0.0  # bytes of outputs per input, where they are measured
         self._ended = False  # no more input
         self._closing: BaseException | None = None  # what to raise once all that was before it is out
         self._reserved = 0  # credit given to the shell for a pull that is not over
@@ -171,7 +176,7 @@ class StageFlow:
             sent = self._fresh()
         if sent is not None:
             self._running[sent] = now_s
-            self.window.admit(sent.charge - len(sent.batch))
+            self.window.admit(sent.charge - len(sent.batch), sent.nbytes - sent.batch.nbytes)
         return sent
 
     def _again(self, now_s: float) -> Sent | None:
@@ -179,9 +184,10 @@ class StageFlow:
         if back is None:
             return None
         slot, batch = back
-        if self._expansion != 1.0:
-            batch.bound = max(len(batch), int(len(batch) * (self._expansion or 1)))
-        return Sent(slot, batch, len(batch))
+        if len(batch) > self._sizing.size:  # it was cut when items were cheaper: now others can share it
+            self._recovery.first(self._ordering.split(slot), batch.behind(self._sizing.size))
+            batch = batch.first(self._sizing.size)
+        return self._sent(slot, batch)
 
     def _fresh(self) -> Sent | None:
         there = self._backlog.count
@@ -195,22 +201,41 @@ class StageFlow:
         affordable = self._affordable(min(size, there))
         if not affordable:
             return None
-        batch = self._backlog.take(affordable)
-        charge = len(batch)
+        return self._sent(self._ordering.open(), self._backlog.take(affordable))
+
+    def _sent(self, slot: Slot, batch: Batch) -> Sent:
+        """`batch` with the credit that it will need, as far as that is known, when its outputs are here."""
+        charge, nbytes = len(batch), batch.nbytes
         if self._expansion != 1.0:
-            charge = max(charge, int(charge * (self._expansion or 1)))
-            batch.bound = charge
-        return Sent(self._ordering.open(), batch, charge)
+            charge = batch.bound = max(charge, int(charge * (self._expansion or 1)))
+        if self.window.max_bytes is not None:
+            batch.most_bytes = max(1, int(len(batch) * self._weight))
+            nbytes += int(len(batch) * self._weight)
+        return Sent(slot, batch, charge, nbytes)
 
     def _affordable(self, items: int) -> int:
         """As many of `items` as the window can hold when they have expanded; one at least, if it is alone."""
-        if self._expansion == 1.0:
+        if self._expansion == 1.0 and self.window.max_bytes is None:
             return items
         alone = not self.running and self.window.used <= self._backlog.count + self._reserved
+        fitting = min(items, self._fitting(alone))
+        if self.window.max_bytes is not None:
+            fitting = min(fitting, self._fitting_bytes(self.window.max_bytes - self.window.used_bytes))
+        return max(fitting, 1 if alone else 0)
+
+    def _fitting(self, alone: bool) -> int:
+        """Items whose expansions fit the window."""
         if self._expansion is None:
             return 1 if alone else 0
-        fitting = (self.window.items - self.window.used) / (self._expansion - 1)
-        return min(items, max(int(fitting), 1 if alone else 0))
+        if self._expansion == 1.0:
+            return self.window.items
+        return int((self.window.items - self.window.used) / (self._expansion - 1))
+
+    def _fitting_bytes(self, left: int) -> int:
+        """Items whose outputs fit the bytes that are left; one, where that cannot be known but by trying."""
+        if left <= 0:
+            return 0
+        return max(1, int(left / self._weight)) if self._weight else 1
 
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         """What came of a batch."""
@@ -225,9 +250,11 @@ class StageFlow:
             self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s)
             self._learn(result)
         if not result.failures and result.done == len(batch):
-            self._out(sent.slot, self._outputs(batch, result, 0, len(result.data)), sent.charge, batch.nbytes)
+            self._out(sent.slot, self._outputs(batch, result, 0, len(result.data)), sent.charge, sent.nbytes)
         else:
             self._settle(sent, result, now_s)
+        # A worker's frames may hold the batch and the result a little longer; the items must not live by that.
+        batch.data = result.data = ()
         self._check_closing()
 
     def broken(self, sent: Sent, error: BaseException) -> None:
@@ -336,11 +363,11 @@ class StageFlow:
             left = len(batch) - result.done
             self.window.admit(left, batch.nbytes * left // len(batch))
         for at, (place, outputs) in enumerate(pieces):
-            self._out(place, outputs, 0 if at else sent.charge, 0 if at else batch.nbytes)
+            self._out(place, outputs, 0 if at else sent.charge, 0 if at else sent.nbytes)
 
     def _fail(self, sent: Sent, error: BaseException) -> None:
         """The batch as a whole came to nothing: `error` stands in its place."""
-        self.window.admit(-sent.charge, -sent.batch.nbytes)
+        self.window.admit(-sent.charge, -sent.nbytes)
         self._raise(sent.slot, error)
         self._check_closing()
 
@@ -363,10 +390,12 @@ class StageFlow:
             self._closing = None
 
     def _learn(self, result: BatchResult) -> None:
-        if self._expansion == 1.0 or not result.done:
+        if not result.done:
             return
-        seen = len(result.data) / result.done
-        self._expansion = max(seen, 1.000001, (self._expansion or 0) * 0.98)
+        self._weight = max(result.nbytes / result.done, self._weight * FORGET)
+        if self._expansion != 1.0:
+            seen = len(result.data) / result.done
+            self._expansion = max(seen, 1.000001, (self._expansion or 0) * FORGET)
 
 
 def _deep(where: Path) -> tuple[int, ...]:
