@@ -5,7 +5,7 @@ A benchmark file declares `Row`s and ends with `raise SystemExit(main("bench_x",
     parent                          child (one per contender and round: a fresh interpreter)
     ------                          -----------------------------------------------------
     for row: for round:
-      limit, ours, peer, peer …  -> python bench_x.py --child ROW CONTENDER --answer FILE
+      limit, ours, peer, peer …  -> python bench_x.py --child ROW CONTENDER FILE
       (A B C … A B C …)             imports what it needs, warms up, measures one trial, checks the results
       figures of the trial       <- JSON in FILE
     medians, quartiles, ratios
@@ -14,26 +14,22 @@ A benchmark file declares `Row`s and ends with `raise SystemExit(main("bench_x",
   shown: never the ratio of two medians.
 * A contender that lacks its package, gives wrong results, fails or hangs gets its reason in the table, never a
   number, and is not asked again.
-* One that takes longer than `SLOW_S` is asked every third round only, and its line says so.
+* One that takes longer than a second is asked every third round only, and its line says so.
 * Before the first round every contender is run once and its figures are thrown away (not with `--quick`).
+
+`parent.py` has the parent's part, `tables.py` what it prints; children, of which hundreds start, import neither.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rows import AtMost, Clock, Contender, Figure, Figures, RatioAtMost, Row, Standing, Trial, Unable, Wrong, expect
-from tables import as_json, machine, table
+from rows import AtMost, Clock, Contender, Figure, Figures, RatioAtMost, Row, Trial, Unable, Wrong, expect
 
 __all__ = [
     "AtMost",
@@ -50,12 +46,6 @@ __all__ = [
     "main",
 ]
 
-SLOW_S = 1.5
-RESULTS = Path(__file__).resolve().parent / "results"
-
-
-# The child: one trial -----------------------------------------------------------------------------------------------
-
 
 def _answer(contender: Contender, trial: Trial) -> dict[str, Any]:
     try:
@@ -70,129 +60,20 @@ def _answer(contender: Contender, trial: Trial) -> dict[str, Any]:
         return {"reason": f"failed: {type(error).__name__}: {error}"[:200]}
 
 
-def _be_child(rows: Sequence[Row], options: argparse.Namespace) -> None:
-    row_key, name = options.child
+def _be_child(rows: Sequence[Row], row_key: str, name: str, answer: str, *flags: str) -> None:
     row = next(row for row in rows if row.key == row_key)
     contender = next(contender for contender in row.contenders if contender.name == name)
-    answer = _answer(contender, Trial(options.quick, options.warm))
-    options.answer.write_text(json.dumps(answer))
+    figures = _answer(contender, Trial("--quick" in flags, "--warm" in flags))
+    Path(answer).write_text(json.dumps(figures))
     sys.stderr.flush()
     os._exit(0)  # threads that a peer left behind must not hold up the run
 
 
-# The parent: rounds -------------------------------------------------------------------------------------------------
+def main(name: str, rows: Sequence[Row], packages: Sequence[str] = ("headrace",)) -> int:
+    """Do what the command line asks for; `packages` are those whose versions are told. The exit status says nothing
+    about speed."""
+    if sys.argv[1:2] == ["--child"]:
+        _be_child(rows, *sys.argv[2:])
+    from parent import command
 
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a child of ours that still runs, with all that it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _ask(row: Row, contender: Contender, options: argparse.Namespace, *, warm: bool) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        answer, errors = Path(folder, "answer"), Path(folder, "errors")
-        command = [sys.executable, sys.argv[0], "--child", row.key, contender.name, "--answer", str(answer)]
-        command += ["--quick"] * options.quick + ["--warm"] * warm
-        with errors.open("wb") as stderr:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
-            )
-        try:
-            process.wait(options.patience)
-        except subprocess.TimeoutExpired:
-            return {"reason": f"HANGS: killed after {options.patience:g} s"}
-        finally:
-            _kill_group(process)
-        if answer.exists():
-            return dict(json.loads(answer.read_text()))
-        lines = errors.read_text(errors="replace").strip().splitlines() or ["nothing on stderr"]
-        return {"reason": f"died with exit status {process.returncode}: {lines[-1]}"[:200]}
-
-
-def _turn(row: Row, standing: Standing, number: int, options: argparse.Namespace) -> None:
-    if standing.reason or (standing.slow and number % 3 != 1):
-        return
-    _progress(f"{row.key} round {number} of {options.rounds}: {standing.contender.name}")
-    began_s = time.monotonic()
-    answer = _ask(row, standing.contender, options, warm=number == 0)
-    standing.slow = time.monotonic() - began_s > SLOW_S and number > 0
-    if "reason" in answer:
-        standing.reason = answer["reason"] + (f" (round {number})" if number > 1 else "")
-    elif number:
-        standing.rounds[number] = answer["figures"]
-
-
-def run_row(row: Row, options: argparse.Namespace) -> list[Standing]:
-    """All rounds of a row, contenders interleaved. Round 0 warms up and counts for nothing."""
-    words = options.only.split(",") if options.only else [""]
-    chosen = [c for c in row.contenders if any(word in c.name for word in words)]
-    standings = [Standing(contender) for contender in chosen]
-    for number in range(1 if options.quick else 0, options.rounds + 1):
-        _progress(f"{row.key} round {number} of {options.rounds}", lasting=True)
-        for standing in standings:
-            _turn(row, standing, number, options)
-    return standings
-
-
-def _progress(text: str, *, lasting: bool = False) -> None:
-    """One line on stderr, over and over; what is `lasting` also where stderr is a file."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif lasting:
-        print(text, file=sys.stderr, flush=True)
-
-
-# The command --------------------------------------------------------------------------------------------------------
-
-
-def _options(name: str, rows: Sequence[Row], arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=name, description="Median (quartiles) of the rounds; less is better.")
-    parser.add_argument("--rounds", type=int, default=None, help="rounds per row (9; with --quick 1)")
-    parser.add_argument("--rows", default="", help=f"some of {','.join(row.key for row in rows)}")
-    parser.add_argument("--only", default="", help="contenders whose name contains one of these words: a,b")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, no warm-up round: does it run at all?")
-    parser.add_argument("--patience", type=float, default=20.0, help="seconds after which a trial is killed (20)")
-    parser.add_argument(
-        "--json", type=Path, nargs="?", const=RESULTS / f"{name}.json", help=f"write results/{name}.json, or this file"
-    )
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--warm", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    options.rounds = options.rounds or (1 if options.quick else 9)
-    unknown = set(filter(None, options.rows.split(","))) - {row.key for row in rows}
-    if unknown:
-        parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(row.key for row in rows)}")
-    return options
-
-
-def main(
-    name: str, rows: Sequence[Row], packages: Sequence[str] = ("headrace",), arguments: Sequence[str] | None = None
-) -> int:
-    """Run the rows asked for and print their tables; the exit status says nothing about speed."""
-    options = _options(name, rows, arguments)
-    if options.child:
-        _be_child(rows, options)
-    wanted = [row for row in rows if not options.rows or row.key in options.rows.split(",")]
-    began_s = time.monotonic()
-    about = machine(packages)
-    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
-    print(f"{name}: {about['python']}, {about['system']}, {about['processor']}, {about['cores']} cores", end="")
-    print(f", load {about['load'][0]}\n{versions}")
-    print(f"{options.rounds} rounds, a fresh process each, interleaved; median (quartiles); less is better", flush=True)
-    answers = {}
-    for row in wanted:
-        standings = run_row(row, options)
-        answers[row.key] = as_json(row, standings)
-        _progress("")
-        print(f"\n{table(row, standings)}", flush=True)
-    took_s = time.monotonic() - began_s
-    print(f"\ntook {took_s:.0f} s, load at the end {os.getloadavg()[0]:.2f}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {"name": name, "machine": about, "options": {"rounds": options.rounds, "quick": options.quick}}
-        options.json.write_text(json.dumps({**document, "took_s": round(took_s, 1), "rows": answers}, indent=1) + "\n")
-        print(f"written: {options.json.name}")
-    return 0
+    return command(name, rows, packages)

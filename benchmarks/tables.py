@@ -68,9 +68,10 @@ def judge(row: Row, target: AtMost | RatioAtMost, standings: Sequence[Standing])
         key = row.figures[0].key
         spread = Spread.of(paired(ours.values(key), other.values(key))) if usable and ours and other else None
         reached = spread and spread.median
+    digits = next((f.digits for f in row.figures if isinstance(target, AtMost) and f.key == target.figure), 2)
     if spread is None or reached is None:
         return {"text": asked, "met": None, "reached": None}
-    return {"text": asked, "met": reached <= target.bound, "reached": spread.text(2)}
+    return {"text": asked, "met": reached <= target.bound, "reached": spread.text(digits)}
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:

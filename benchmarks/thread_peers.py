@@ -7,7 +7,6 @@ iterable. Its pool is made inside the clock and ended after it.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -193,6 +192,7 @@ def streamable_threads() -> Stage:
 
 def aiostream_threads() -> Stage:
     """Its `map` awaits coroutines; the plain function goes to a pool by `run_in_executor`."""
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
     from aiostream import stream
