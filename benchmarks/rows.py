@@ -19,13 +19,13 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a contender is asked for: tiny sizes (`quick`), and whether it is the run that only warms up."""
+    """What a contender is asked for: tiny sizes (`quick`); a run whose figures nobody sees (`warm`)."""
 
     quick: bool = False
     warm: bool = False
 
     def size(self, full: int, quick: int) -> int:
-        return quick if self.quick else full
+        return quick if self.quick or self.warm else full
 
 
 Figures = Mapping[str, Any]  # a number by the key of its `Figure`; "note" is text

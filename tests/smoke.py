@@ -60,7 +60,9 @@ def check_an_endless_source_is_bounded() -> None:
         for pulled in count(1):
             yield pulled
 
-    with PipelineThreadExecutor(max_workers=4, max_memory_items=100).execute(lambda number: number, endless()) as stream:
+    with PipelineThreadExecutor(max_workers=4, max_memory_items=100).execute(
+        lambda number: number, endless()
+    ) as stream:
         for taken, _ in enumerate(stream, start=1):
             assert pulled - taken <= 100, f"{pulled - taken} items read ahead"
             if taken == 1_000:

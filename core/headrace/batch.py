@@ -154,8 +154,15 @@ class Tally:
         self.service_s = 0.0
 
     def add(self, other: Tally) -> None:
-        for name in Tally.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.taken += other.taken
+        self.done += other.done
+        self.filtered += other.filtered
+        self.skipped += other.skipped
+        self.dead += other.dead
+        self.emitted += other.emitted
+        self.retried += other.retried
+        self.raised += other.raised
+        self.service_s += other.service_s
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)}" for name in Tally.__slots__ if getattr(self, name))

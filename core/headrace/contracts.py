@@ -90,8 +90,8 @@ class Run(Protocol):
         """No more from the sources; what is in flight is given out, and the run ends well. From any thread."""
         ...
 
-    def cancel(self, cause: BaseException) -> None:
-        """End now: the iterator raises `cause`. From any thread."""
+    def cancel(self, cause: BaseException | None = None) -> None:
+        """End now: the iterator raises `cause`, or just ends. From any thread."""
         ...
 
     def close(self) -> Leftovers:

@@ -51,7 +51,9 @@ class ExecutorFailed(HeadraceError):
         self.stage, self.index, self.reason = stage, index, reason
 
     def __str__(self) -> str:
-        return f"the executor of stage '{self.stage}' failed on the batch that starts at item {self.index}: {self.reason}"
+        return (
+            f"the executor of stage '{self.stage}' failed on the batch that starts at item {self.index}: {self.reason}"
+        )
 
 
 class OperatorFailed(HeadraceError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
+from time import monotonic
 from typing import Any, Self
 
 from headrace import plugins
 from headrace.contracts import Executor, Leftovers, Run, RunContext
-from headrace.drive import Stream, checked_origin, owned
+from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, owned
 from headrace.errors import GraphError, HeadraceError, OperatorFailed
 from headrace.graph import Graph
 from headrace.operators import checked
@@ -190,10 +191,7 @@ class Pipeline:
         its threads, when the stream is exhausted, closed or dropped."""
         run, close = self._start()
         batches = owned((batch for _, batch in run), close)
-        cancel = GeneratorExit("the stream was closed")
-        return Stream(
-            batches, lambda: run.cancel(cancel), f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot
-        )
+        return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stream())
@@ -213,9 +211,10 @@ class Pipeline:
         plugins.observe(run, dispatcher)
 
         def close() -> Leftovers:
+            until_s = monotonic() + CLOSE_S
             left = run.close()
             for executor in mine:
-                left += executor.close(cancel=True)
+                left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
             context.session.close()
             dispatcher.close(timeout_s=1.0)
             return left
@@ -271,7 +270,9 @@ def _described(node: Any) -> tuple[str, str, str, str]:
 
 
 def _result(outputs: list[Any], run: Run) -> Result:
-    letters = sorted(run.dead_letters, key=lambda letter: letter.index if isinstance(letter.index, tuple) else (letter.index,))
+    letters = sorted(
+        run.dead_letters, key=lambda letter: letter.index if isinstance(letter.index, tuple) else (letter.index,)
+    )
     return Result(outputs, run.snapshot(), tuple(letters))
 
 

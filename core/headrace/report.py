@@ -32,9 +32,7 @@ class DeadLetter:
 
     @classmethod
     def of(cls, failure: Failure) -> DeadLetter:
-        return cls(
-            failure.name, failure.index, failure.item, failure.error, failure.attempts, tuple(map(tuple, failure.trace))
-        )
+        return cls(failure.name, failure.index, failure.item, failure.error, failure.attempts, tuple(failure.trace))
 
     @property
     def traceback(self) -> str:
@@ -44,7 +42,9 @@ class DeadLetter:
         return head + "".join([*frames.format(), *traceback.format_exception_only(self.error)])
 
     def __str__(self) -> str:
-        return f"'{self.operator}' at item {self.index} ({shorten(self.item)}): {type(self.error).__name__}: {self.error}"
+        return (
+            f"'{self.operator}' at item {self.index} ({shorten(self.item)}): {type(self.error).__name__}: {self.error}"
+        )
 
 
 @frozen
@@ -134,7 +134,9 @@ class RunReport:
 
     def _shown(self, column: str) -> bool:
         """The columns of the identity that are all zero tell nothing and are left out."""
-        return column in ("taken", "done", "emitted", "batches") or any(getattr(each, column) for each in self.operators)
+        return column in ("taken", "done", "emitted", "batches") or any(
+            getattr(each, column) for each in self.operators
+        )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -142,7 +144,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [cell.ljust(width) if at < 3 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(width) if at < 3 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return lines
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from headrace.batch import BatchResult
 
+
 class Driven:
     """A stage on workers. See the picture at the top of the module."""
 
@@ -213,6 +214,10 @@ class Driven:
             return self._due()
 
     # the end
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
 
     @property
     def ended(self) -> bool:

@@ -20,6 +20,8 @@ PULL_S = 0.0002
 
 CLOSE_S = 2.0
 """The promise: everything idle is gone this long after an end."""
+LAST_S = 0.1
+"""What is left to close when that time is over gets this long: enough for what is idle."""
 
 Origin = Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -58,11 +60,25 @@ class Feed(Protocol):
     def close(self) -> Leftovers: ...
 
 
+class _Pull:
+    """One pull: what has arrived, how much of that others have collected, and whether more can arrive."""
+
+    __slots__ = ("arrived", "collected", "over")
+
+    def __init__(self) -> None:
+        self.arrived: list[Any] = []
+        self.collected = 0
+        self.over = False
+
+
 class ItemFeed:
     """Items of an iterable, or of what a callable makes, which is made, pulled and closed by the pulling thread.
 
     `list.extend(islice(iterator, n))` lets others see the items as they arrive, at C speed: whoever finds that a pull
     takes too long may collect what is there. The size of pulls follows the pace of the source, from one item up.
+
+    Pulling takes no lock, so that each pull has an object of its own: whoever collects while the next one begins still
+    sees one or the other, whole.
     """
 
     def __init__(
@@ -78,24 +94,23 @@ class ItemFeed:
         self._iterator: Iterator[Any] | None = None
         self._mine = False  # the iterator was made here, so that it is ours to close
         self._most = 1
-        self._pulling = False
-        self._arrived: list[Any] = []
-        self._collected = 0  # items of `_arrived` that others have taken already
+        self._last = _Pull()
         self.position = 0  # in the source, of the next item to collect
 
     def pull(self, items: int) -> bool:
         wanted = min(items, self._most)
-        start, arrived = self.position, []  # all that came before was collected
-        self._arrived, self._collected = arrived, 0
-        self._pulling = True
+        start, pull = self.position, _Pull()  # all that came before was collected
+        arrived, self._last = pull.arrived, pull
         began_s = monotonic()
         try:
-            iterator = self._iterator or self._open()
+            iterator = self._open() if self._iterator is None else self._iterator
             arrived.extend(islice(iterator, wanted))
+        except KeyboardInterrupt:  # Ctrl-C, where the source is pulled in the main thread, is no failure of the source
+            raise
         except BaseException as error:
             raise self._failed(error, start + len(arrived)) from error
         finally:
-            self._pulling = False
+            pull.over = True
         took_s = monotonic() - began_s
         self._most = max(1, min(wanted * 4, int(wanted * PULL_S / took_s))) if took_s > 0 else wanted * 4
         return len(arrived) == wanted
@@ -110,13 +125,14 @@ class ItemFeed:
         return OperatorFailed(self._name, None, None, f"at item {index}: {type(error).__name__}: {error}")
 
     def collect(self) -> Batch | None:
-        data = self._arrived
-        if self._pulling or self._collected:
-            data = data[self._collected :]
-        if self._pulling:
-            self._collected += len(data)
+        pull = self._last
+        over, data = pull.over, pull.arrived  # in this order: when it is over, nothing arrives any more
+        if pull.collected or not over:
+            data = data[pull.collected :]
+        if over:
+            pull.arrived, pull.collected = [], 0  # what goes on from here is not kept alive here
         else:
-            self._arrived, self._collected = [], 0  # what goes on from here is not kept alive here
+            pull.collected += len(data)
         if not data:
             return None
         first, self.position = self.position, self.position + len(data)
@@ -193,7 +209,9 @@ class BatchFeed:
         return Batch(0, batch.index[start:stop], batch.data[start:stop], batch.born_s, nbytes=nbytes)
 
     def collect(self) -> Batch | None:
-        arrived, self._arrived = self._arrived, None
+        arrived = self._arrived
+        if arrived is not None:  # or what the puller puts here just now would be lost
+            self._arrived = None
         return arrived
 
     def cancel(self) -> None:

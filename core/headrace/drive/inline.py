@@ -57,6 +57,10 @@ class Inline:
         self._flow.taken(batch)
 
     @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    @property
     def ended(self) -> bool:
         """Whether all that was to come is out, or nothing more will be."""
         return self._cancelled or (self._flow.exhausted and not self._flow.ready)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from headrace.batch import Failure
 from headrace.contracts import Executor, Leftovers
-from headrace.drive.feeds import ItemFeed, checked_origin
+from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, checked_origin
 from headrace.drive.opening import drive
 from headrace.drive.stream import Stream, each, owned, warn_of
 from headrace.flow.kernel import Kernel, Op
@@ -66,10 +66,12 @@ class Standalone(ABC):
         measure = sizeof if settings.max_bytes is not None else None
         op = Op(name, "map", fn, on_error, retries + 1)
         kernel = Kernel((op,), limit_s=settings.limit_s, measure=measure)
-        return self._stream(StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings)
+        return self._stream(
+            StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings
+        )
 
     def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
-        executor: Executor = self if self.entered else self.fresh()  # type: ignore[assignment]
+        executor: Any = self if self.entered else self.fresh()
         ledger = Ledger()
         ledger.accounts["items"] = feed.account
         account = ledger.open(stage.name, (stage.name,), ("items",))
@@ -83,15 +85,22 @@ class Standalone(ABC):
         output = drive(executor, stage, feed, settings, account, listen)
 
         def close() -> Leftovers:
+            until_s = monotonic() + CLOSE_S
             left = output.close()
-            return left if executor is self else left + executor.close(cancel=True)
+            if executor is not self:
+                left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
+            return left
+
+        def check() -> None:
+            if not output.cancelled:
+                ledger.check()
 
         def report() -> RunReport:
             made_of = {"items": ("source", ""), stage.name: ("map", label(self))}
             return run_report(stage.name, "", ledger, made_of, monotonic() - began_s, ended=output.ended)
 
-        batches = owned(each(output), close, ledger.check)
-        return Stream(batches, output.cancel, f"'{stage.name}'", lambda: dead_letters, report)
+        batches = owned(each(output), close, check)
+        return Stream(batches, output.cancel, close, f"'{stage.name}'", lambda: dead_letters, report)
 
     def __enter__(self) -> Self:
         self.entered = True

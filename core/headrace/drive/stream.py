@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from inspect import GEN_CREATED, GEN_RUNNING, getgeneratorstate
 from itertools import chain
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ class Stream(Iterator[Any]):
         self,
         batches: Generator[Sequence[Any], None, None],
         cancel: Callable[[], None],
+        end: Callable[[], Leftovers],
         name: str,
         dead_letters: Callable[[], Sequence[DeadLetter]],
         report: Callable[[], RunReport],
@@ -36,6 +38,7 @@ class Stream(Iterator[Any]):
         self._batches = batches
         self._items = chain.from_iterable(batches)
         self._cancel = cancel
+        self._end = end
         self._name = name
         self._dead_letters = dead_letters
         self._report = report
@@ -59,7 +62,10 @@ class Stream(Iterator[Any]):
     def close(self) -> None:
         """End the run now. What was not taken is dropped. From any thread; safe to call twice."""
         self._cancel()
-        if not self._batches.gi_running:
+        state = getgeneratorstate(self._batches)
+        if state == GEN_CREATED:  # nothing has begun, and what was made for it is closed here
+            warn_of(self._end())
+        if state != GEN_RUNNING:  # else another thread waits in it, and ends by the cancel
             self._batches.close()
         self._items = chain()
 

@@ -9,6 +9,9 @@ RECENT = 5
 slow by thousands: a mean would shrink batches of tiny functions to nothing."""
 WORTH_S = 0.0003
 """A batch shorter than this costs more to hand over than it gains by running beside another."""
+HANDOVER_S = 0.0002
+"""A batch takes at least this long for every worker, so that handing over, some 60 µs each on one core, stays a third of
+what that core can do."""
 AHEAD_S = 0.25
 """Seconds of work that are worth reading ahead: more would only fill memory."""
 COMPUTES = 0.8
@@ -17,15 +20,21 @@ GROWTH = 4
 
 
 class Sizing:
-    """How many items the next batch should have, so that it takes about `aim_s`.
+    """How many items the next batch should have, so that it takes about `aim_s`; longer, where so many workers would
+    otherwise keep a core busy with nothing but handing over.
 
     At most GROWTH times the last size, and never more than the window allows: an equal share of half the window for
     each of `degree` workers, so that all can be at work while as much again is under way; tiny functions, for which
     such a batch would be shorter than WORTH_S, get up to a quarter of the window.
+
+    size    items for the next batch
+    cost_s  what an item costs, in seconds; None while no batch is back
+    brief   whether batches only compute, and for a shorter time than it takes to hand one over
+    ahead   items worth having at hand for the batches to come
     """
 
     def __init__(self, *, aim_s: float, window: int, degree: int, adaptive: bool = True) -> None:
-        self._aim_s = aim_s
+        self._aim_s = max(aim_s, degree * HANDOVER_S)
         self._window = window
         self._degree = degree
         self._fair = max(1, window // (2 * degree))
@@ -34,39 +43,31 @@ class Sizing:
         self._costs: deque[float] = deque(maxlen=RECENT)
         self._computed: deque[float] = deque(maxlen=RECENT)  # share of the time that was spent on a core
         self.size = 1
-
-    @property
-    def cost_s(self) -> float | None:
-        """What an item costs, in seconds; None while no batch is back."""
-        return sorted(self._costs)[len(self._costs) // 2] if self._costs else None
-
-    @property
-    def brief(self) -> bool:
-        """Whether batches only compute, and for a shorter time than it takes to hand one over."""
-        if self.cost_s is None or self.size * self.cost_s >= WORTH_S:
-            return False
-        return sorted(self._computed)[len(self._computed) // 2] > COMPUTES
+        self.cost_s: float | None = None
+        self.brief = False
+        self.ahead = min(window, 2 * degree)
 
     def observe(self, items: int, took_s: float, cpu_s: float) -> None:
         """A batch of `items` took `took_s`, of which a core worked for it `cpu_s`."""
-        if not (items and self._adaptive):
+        if not items:
             return
         self._costs.append(took_s / items)
         self._computed.append(cpu_s / took_s if took_s else 1.0)
-        cost_s = self.cost_s or 1e-9
-        limit = max(self._fair, min(self._most, int(WORTH_S / cost_s)))
-        self.size = max(1, min(int(self._aim_s / cost_s), self.size * GROWTH, limit))
+        self.cost_s = cost_s = max(_median(self._costs), 1e-9)
+        if self._adaptive:
+            limit = max(self._fair, min(self._most, int(WORTH_S / cost_s)))
+            self.size = max(1, min(round(self._aim_s / cost_s), self.size * GROWTH, limit))
+        self.brief = self.size * cost_s < WORTH_S and _median(self._computed) > COMPUTES
+        self.ahead = min(self._window, max(2 * self.size * self._degree, int(self._degree * AHEAD_S / cost_s)))
 
     def share(self, items: int) -> int:
         """Items for the next batch when only `items` are left to come: an equal part each, unless that is too short."""
         worth = int(WORTH_S / self.cost_s) if self.cost_s else 1
         return min(self.size, max(-(-items // self._degree), worth, 1))
 
-    @property
-    def ahead(self) -> int:
-        """Items worth having at hand for the batches to come."""
-        rounds = 2 * self.size * self._degree
-        return min(self._window, max(rounds, int(self._degree * AHEAD_S / self.cost_s) if self.cost_s else 0))
-
     def __repr__(self) -> str:
         return f"<Sizing {self.size} items, {self.cost_s} s each>"
+
+
+def _median(values: deque[float]) -> float:
+    return sorted(values)[len(values) // 2]

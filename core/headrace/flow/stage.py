@@ -95,9 +95,7 @@ class StageFlow:
     `ready` has what the consumer may take: batches of outputs, at last perhaps an error to raise.
     """
 
-    def __init__(
-        self, name: str, kernel: Kernel, settings: FlowSettings, degree: int, account: Account
-    ) -> None:
+    def __init__(self, name: str, kernel: Kernel, settings: FlowSettings, degree: int, account: Account) -> None:
         self.name = name
         self.degree = degree
         self.ready: deque[Batch | BaseException] = deque()
@@ -172,7 +170,9 @@ class StageFlow:
         if self.running >= capacity:
             return None
         sent = self._again(now_s)
-        if sent is None and (self.running < self._useful or not self._brief or self._oldest_s + self._linger_s < now_s):
+        if sent is None and (
+            self.running < self._useful or not self._sizing.brief or self._oldest_s + self._linger_s < now_s
+        ):
             sent = self._fresh()
         if sent is not None:
             self._running[sent] = now_s
@@ -284,7 +284,7 @@ class StageFlow:
     def due_s(self) -> float | None:
         """When something falls due that no call will tell of."""
         dues = [] if self._recovery.due_s is None else [self._recovery.due_s]
-        if self._running and self._backlog.count and self._brief:
+        if self._running and self._backlog.count and self._sizing.brief:
             dues.append(self._oldest_s + self._linger_s)
         return min(dues, default=None)
 
@@ -303,15 +303,10 @@ class StageFlow:
     # inside
 
     @property
-    def _brief(self) -> bool:
-        """Whether a batch computes for so short a time that to wake a second worker for the next costs more than to
-        wait for the first. Until a batch turns out to take longer, that is: `due_s` sees to it."""
-        return self._sizing.brief
-
-    @property
     def _useful(self) -> int:
-        """Batches that are worth running at once."""
-        return 1 if self._brief else self.degree
+        """Batches that are worth running at once. While they compute for so short a time that to wake a second worker
+        costs more than to wait for the first, that is one; if it takes longer than that after all, `due_s` tells."""
+        return 1 if self._sizing.brief else self.degree
 
     @property
     def _oldest_s(self) -> float:

@@ -117,7 +117,9 @@ def _descriptors() -> dict[int, str]:
     folder = next((each for each in ("/proc/self/fd", "/dev/fd") if os.path.isdir(each)), None)
     if folder is None:
         return {}
-    ignored = getattr(getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None), "_fd", None)
+    ignored = getattr(
+        getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None), "_fd", None
+    )
     found = {}
     for name in os.listdir(folder):
         # That of the listing itself is closed by now, and drops out here.

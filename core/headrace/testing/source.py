@@ -69,4 +69,6 @@ class Source:
         return self.closed_by is not None and self.pullers == {self.closed_by}
 
     def __repr__(self) -> str:
-        return f"<Source, {self.pulled} pulled by {len(self.pullers)} threads, {'closed' if self.closed_by else 'open'}>"
+        return (
+            f"<Source, {self.pulled} pulled by {len(self.pullers)} threads, {'closed' if self.closed_by else 'open'}>"
+        )

@@ -44,6 +44,7 @@ class SerialRun:
         self._dead_letters: list[DeadLetter] = []
         self._began_s: float | None = None
         self._took_s: float | None = None
+        self._cause: BaseException | None = None
         self._given: Batch | None = None
         self._items = 0
         self._output = self._chain()
@@ -82,6 +83,8 @@ class SerialRun:
                 pass
         except StopIteration:
             self._end()
+            if self._cause is not None:
+                raise self._cause from None
             raise
         except BaseException as error:
             self._finish(error)
@@ -114,14 +117,13 @@ class SerialRun:
                 failed=stats.skipped + stats.dead + stats.raised,
                 service_s=stats.service_s,
             )
-        self._notify(
-            PipelineFinished, pipeline=self._plan.name, items=self._items, took_s=self._took_s, error=error
-        )
+        self._notify(PipelineFinished, pipeline=self._plan.name, items=self._items, took_s=self._took_s, error=error)
 
     def stop(self) -> None:
         self._output.stop()
 
-    def cancel(self, cause: BaseException) -> None:
+    def cancel(self, cause: BaseException | None = None) -> None:
+        self._cause = cause
         self._finish(cause)
         self._output.cancel()
 

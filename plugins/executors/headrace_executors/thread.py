@@ -1,11 +1,11 @@
 """The executor `thread`: batches run on a pool of threads.
 
-    submit --> lane.pending --(a token per worker that may start)--> pool.tokens --> worker: runs the lane's batches
-                                                                                      until none is pending
+submit --> lane.pending --(a token per worker that may start)--> pool.tokens --> worker: runs the lane's batches
+                                                                                  until none is pending
 
-    pool    `_lock` guards the pool's threads, the number of idle ones, and of every lane: what is pending, how many
-            workers are at it, how many of them are about to come back for more
-    worker  a daemon thread; waits for a token without the lock, and never holds it while it runs a batch or calls back
+pool    `_lock` guards the pool's threads, the number of idle ones, and of every lane: what is pending, how many
+        workers are at it, how many of them are about to come back for more
+worker  a daemon thread; waits for a token without the lock, and never holds it while it runs a batch or calls back
 """
 
 from __future__ import annotations
@@ -152,6 +152,8 @@ class ThreadLane:
             while (self._held or self._pending) and (left_s := until_s - monotonic()) > 0:
                 self._quiet.wait(left_s)
             held = Leftovers(tuple(f"{name} in stage '{self._name}'" for name in self._held))
+            if not held:
+                self._pool._forget(self)
         for _, future in dropped:
             future.cancel()
         return held
@@ -220,6 +222,11 @@ class PipelineThreadExecutor(Standalone):
         self._tokens.put(lane)
         if fresh:
             thread.start()
+
+    def _forget(self, lane: ThreadLane) -> None:
+        with self._lock:
+            if lane in self._lanes:
+                self._lanes.remove(lane)
 
     def _work(self) -> None:
         while (lane := self._tokens.get()) is not None:
