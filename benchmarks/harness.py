@@ -14,7 +14,7 @@ A benchmark file declares `Row`s and ends with `raise SystemExit(main("bench_x",
   shown: never the ratio of two medians.
 * A contender that lacks its package, gives wrong results, fails or hangs gets its reason in the table, never a
   number, and is not asked again.
-* One that takes longer than a second is asked every third round only, and its line says so.
+* A peer whose trial takes longer than 0.8 s is asked every third round only, and its line says so.
 * Before the first round every contender is run once and its figures are thrown away (not with `--quick`).
 
 `parent.py` has the parent's part, `tables.py` what it prints; children, of which hundreds start, import neither.

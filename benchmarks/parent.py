@@ -17,7 +17,7 @@ from typing import Any
 from rows import Contender, Row, Standing
 from tables import as_json, machine, table
 
-SLOW_S = 1.0
+SLOW_S = 0.8
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -55,7 +55,8 @@ def _turn(row: Row, standing: Standing, number: int, options: argparse.Namespace
     _progress(f"{row.key} round {number} of {options.rounds}: {standing.contender.name}")
     began_s = time.monotonic()
     answer = _ask(row, standing.contender, options, warm=number == 0)
-    standing.slow = time.monotonic() - began_s > SLOW_S and number > 0
+    if standing.contender.kind == "peer" and number:
+        standing.slow = time.monotonic() - began_s > SLOW_S
     if "reason" in answer:
         standing.reason = answer["reason"] + (f" (round {number})" if number > 1 else "")
     elif number:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
+
 from headrace.cli import census, main
 
 GOOD = {
@@ -59,7 +60,9 @@ class Oracle(NamedTuple):
 
 
 def oracle(root: Path, without: str = "") -> Oracle:
-    found, dead, records = 0, [], []
+    found = 0
+    dead: list[str] = []
+    records: list[dict[str, Any]] = []
     for path in sorted(root.rglob("*.py")):
         below = path.relative_to(root)
         if not path.is_file() or without in below.parts:
@@ -386,6 +389,14 @@ def test_the_output_does_not_depend_on_the_locale(tree: Path, tmp_path: Path) ->
     assert (first.returncode, second.returncode) == (0, 0)
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     assert "\xf6.py" in first.stdout.decode() and rb"\xf6.py" in second.stdout
+
+
+def test_what_cannot_be_shown_is_one_line_too(tree: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "headrace", "demo", str(tree)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: [Errno 28] No space left on device\n"
 
 
 def test_version() -> None:

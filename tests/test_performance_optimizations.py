@@ -88,13 +88,13 @@ class TestExecutorOverlap:
 
         def work(number: int) -> int:
             if number >= 50_000:
-                slow.wait(0.0005)
+                slow.wait(0.002)
                 with lock:
                     workers.add(threading.get_ident())
             return number
 
         executor = PipelineThreadExecutor(max_workers=4)
-        assert list(executor.execute(work, range(53_000))) == list(range(53_000))
+        assert list(executor.execute(work, range(50_400))) == list(range(50_400))
         assert len(workers) == 4
 
     def test_stages_overlap(self) -> None:

@@ -28,9 +28,10 @@ class Batch:
     bound    most outputs wanted: the kernel gives the rest back once it has as many; None: no bound
     most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
+    at_work  the items that a kernel in this process is iterating over, if one is
     """
 
-    __slots__ = ("attempt", "born_s", "bound", "data", "enter", "index", "most_bytes", "nbytes", "seq")
+    __slots__ = ("at_work", "attempt", "born_s", "bound", "data", "enter", "index", "most_bytes", "nbytes", "seq")
 
     def __init__(
         self,
@@ -51,10 +52,17 @@ class Batch:
         self.enter = enter
         self.bound = bound
         self.most_bytes: int | None = None
+        self.at_work: list[Any] | None = None
         self.nbytes = nbytes
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def cut(self) -> None:
+        """Have the kernel give back what it has not come to, behind the item that it is at. From any thread; without
+        effect where the kernel runs in another process, or is through."""
+        if self.at_work is not None:
+            self.at_work.clear()
 
     def first(self, items: int) -> Batch:
         """The first `items` alone."""

@@ -10,11 +10,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from stat import S_ISREG
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.cli.wording import reason
 from headrace.pipeline import Pipeline
-from headrace.report import Result
+from headrace.report import DeadLetter, Result
+from headrace.settings import cores
+
+if TYPE_CHECKING:
+    from headrace.batch import Path
 
 TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 
@@ -156,7 +160,7 @@ def census(places: Callable[[], Iterable[Found]], write: Callable[[Record], obje
         Pipeline("census", profile=profile, window=WINDOW)
         .source("walk", places)
         .map("read", read, on_error="dead_letter")
-        .map("parse", parse, on_error="dead_letter")
+        .map("parse", parse, parallel_degree=cores(), on_error="dead_letter")  # it keeps a core busy
         .filter("drop tests", is_no_test)
         .map("count", count)
         .sink("write", write)
@@ -166,7 +170,7 @@ def census(places: Callable[[], Iterable[Found]], write: Callable[[Record], obje
 class Letter(NamedTuple):
     """A file, or a folder that could not be listed, which an operator failed on; in a form that two runs share."""
 
-    position: int
+    position: Path
     path: str
     operator: str
     reason: str
@@ -174,16 +178,13 @@ class Letter(NamedTuple):
     folder: bool
 
 
-def dead_letters(result: Result) -> list[Letter]:
-    """The dead letters of a run in the order of the walk, whatever order they came in."""
-    return sorted(
-        Letter(
-            letter.index,
-            letter.item.path,
-            letter.operator,
-            reason(letter.error),
-            letter.attempts,
-            isinstance(letter.item, Found) and letter.item.refused is not None,
-        )
-        for letter in result.dead_letters
-    )
+def letters(result: Result) -> list[Letter]:
+    """The dead letters of a run of the census, in the order of the walk."""
+    return list(map(_letter, result.dead_letters))
+
+
+def _letter(dead: DeadLetter) -> Letter:
+    item = dead.item
+    assert isinstance(item, Found | Source)  # only `read` and `parse` set anything aside
+    folder = isinstance(item, Found) and item.refused is not None
+    return Letter(dead.index, item.path, dead.operator, reason(dead.error), dead.attempts, folder)

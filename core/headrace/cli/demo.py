@@ -52,7 +52,7 @@ def demo(path: str | None, output: str | None, profile: str) -> None:
         compare(serial, other)
         if output is not None:
             os.replace(other.records.path, os.path.realpath(output))
-    display.show(tree, serial, other, output)
+        display.show(tree, serial, other, output)
 
 
 def check_profile(profile: str) -> None:

@@ -34,7 +34,7 @@ def progress(label: str, total: int) -> Iterator[Watch]:
         TimeElapsedColumn(),
     )
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not _is_terminal(sys.stderr)) as bar:
         task = bar.add_task(label, total=total)
 
         def watch(walk: Iterable[Found]) -> Iterator[Found]:
@@ -45,27 +45,33 @@ def progress(label: str, total: int) -> Iterator[Watch]:
         yield watch
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Python has no stream where the program was started without one (`2>&-`)."""
+    return stream is not None and stream.isatty()
+
+
 def show(tree: Tree, serial: Run, other: Run, output: str | None) -> None:
     """Print all there is to say about two runs that gave the same."""
     console = Console(file=_forgiving(sys.stdout), highlight=False)
-    console.print(_headline(f"Census of {shown(tree.root)}"), _left_out(tree), _summary(other), "", sep="\n")
+    console.print(_headline(f"Census of {shown(tree.root)}{_left_out(tree)}"), soft_wrap=True)
+    console.print(_summary(other), "", sep="\n")
     if other.letters:
         console.print(_headline("Dead letters"), _dead(other.letters), "", sep="\n")
     console.print(_headline(f"Account of the run with the profile '{other.profile}'"))
     console.print(Text(str(other.report)), soft_wrap=True)
     console.print("", _headline("Times"), _times(serial, other), "", sep="\n")
-    console.print(f"Both runs gave the same {other.records.files:,} records and {len(other.letters):,} dead letters.")
+    console.print(f"Both runs gave the same: records {other.records.files:,}, dead letters {len(other.letters):,}.")
     if output is not None:
-        console.print(Text(f"The records are in {shown(output)}"))
+        console.print(Text(f"The records are in {shown(output)}"), soft_wrap=True)
 
 
 def _headline(text: str) -> Text:
     return Text(text, "bold")
 
 
-def _left_out(tree: Tree) -> Text:
+def _left_out(tree: Tree) -> str:
     there = [name for name in sorted(tree.without) if os.path.isdir(os.path.join(tree.root, name))]
-    return Text(f"without {', '.join(there)}" if there else "", "dim")
+    return f" without {', '.join(there)}" if there else ""
 
 
 def _forgiving(stream: TextIO) -> TextIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from headrace.cli.census import Found, Letter, census, dead_letters, walk
+from headrace.cli.census import Found, Letter, census, letters, walk
 from headrace.cli.records import RecordFile, first_difference
 from headrace.cli.wording import shown
 from headrace.report import RunReport
@@ -37,7 +37,7 @@ def take(tree: Tree, watch: Watch, profile: str, path: str) -> Run:
     """Run the census once and write its records to a new file at `path`."""
     with RecordFile(path) as records:
         result = census(lambda: watch(tree()), records, profile).execute()
-    return Run(profile, records, dead_letters(result), result.report)
+    return Run(profile, records, letters(result), result.report)
 
 
 def difference(one: Run, other: Run) -> str | None:

@@ -137,7 +137,7 @@ class Driven:
     # the clock
 
     def _watch_pull(self) -> None:
-        if self._granted > 1:
+        if self._granted > 1 or self._flow.due_s is not None:
             self._pulls += 1
             if len(self._threads) == 1:
                 self._start("clock", self._tick)
@@ -158,6 +158,8 @@ class Driven:
                 self._clock_waits = False
                 if self._cancelled:
                     return
+                for batch in self._flow.overdue(monotonic()):
+                    batch.cut()
             self._collect(over=False)
 
     def _until_due(self) -> float | None:
@@ -173,6 +175,8 @@ class Driven:
             due.append(sent)
         if self._consumer_waits and (self._flow.ready or self._flow.exhausted):
             self._output.notify()
+        if due and self._clock_waits and self._flow.due_s is not None:
+            self._ticking.notify()
         return due
 
     def _submit(self, due: list[Sent]) -> None:
@@ -231,6 +235,7 @@ class Driven:
     def cancel(self) -> None:
         with self._lock:
             self._cancelled = True
+            self._flow.cut_all()
             for condition in (self._input, self._output, self._ticking):
                 condition.notify_all()
         self._feed.cancel()

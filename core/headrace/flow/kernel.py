@@ -98,7 +98,7 @@ class Kernel:
             work.stride(stride)
             took_s, now_s = perf_counter() - now_s, perf_counter()
             late = self.limit_s is not None and now_s - began_s > self.limit_s
-            if work.stopped or late or control.cancelled or work.full:
+            if work.stopped or work.cut or late or control.cancelled or work.full:
                 break
             stride = _next_stride(stride, took_s, work.share)
         return BatchResult(
@@ -141,7 +141,7 @@ class _Work:
         self.where: list[Path] | None = None
         self.failures: list[Failure] = []
         self.tallies = [Tally() for _ in ops]
-        self.stopped = False
+        self.stopped = self.cut = False
 
     @property
     def full(self) -> bool:
@@ -159,16 +159,15 @@ class _Work:
         """Take the next `size` inputs through all operators."""
         first, data = self.at, self.batch.data
         items = data if not first and size >= len(data) else data[first : first + size]
-        inputs = range(first, first + len(items))
+        where: Sequence[Path] = range(first, first + len(items))
         self.at += len(items)
-        where: Sequence[Path] = inputs
         for position in range(self.batch.enter, len(self.ops)):
             items, where = self._pass(position, items, where)
-        self._keep(items, where, inputs)
+        self._keep(items, where, first)
 
-    def _keep(self, items: Sequence[Any], where: Sequence[Path], inputs: range) -> None:
-        if self.where is None and where is not inputs:
-            self.where = list(range(inputs.start))
+    def _keep(self, items: Sequence[Any], where: Sequence[Path], first: int) -> None:
+        if self.where is None and not isinstance(where, range):  # a range: one output each
+            self.where = list(range(first))
         if self.where is not None:
             self.where.extend(where)
         if self.measure is not None:
@@ -183,9 +182,15 @@ class _Work:
         op, tally = self.ops[position], self.tallies[position]
         attempt = self.batch.attempt if position == self.batch.enter else 1
         call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
+        if position == self.batch.enter:
+            self.batch.at_work = call.over
         began_s = perf_counter()
         outputs, fan = getattr(call, op.kind)()
         tally.service_s += perf_counter() - began_s
+        self.batch.at_work = None
+        if not call.over and call.reached < len(items):
+            self.cut, self.at = True, _first(where[call.reached])
+            items, where = items[: call.reached], where[: call.reached]
         if call.failed:
             items, where = self._fail(position, attempt, items, where, call.failed)
         if attempt == 1:
@@ -269,27 +274,31 @@ class _Pass:
 
     Each kind gives its outputs, and how many of them each input gave that did not fail (None: one each).
     `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
+    `over` is a copy of the items, and what is iterated: whoever clears it, from any thread, ends the pass behind the
+    item that it is at; `reached` tells how many items it came to.
     """
 
-    __slots__ = ("ends", "failed", "fn", "items", "passing")
+    __slots__ = ("ends", "failed", "fn", "items", "over", "passing", "reached")
 
     def __init__(
         self, fn: Callable[[Any], Any], items: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
     ) -> None:
         self.fn = fn
         self.items = items
+        self.over = list(items)
         self.ends = ends
         self.passing = passing
         self.failed: Failed = []
+        self.reached = 0
 
     def map(self) -> tuple[list[Any], None]:
-        return self._calls(self.fn, self.items, self.failed), None
+        return self._call_each(), None
 
     def sink(self) -> tuple[list[Any], list[int]]:
-        return [], [0] * len(self._calls(self.fn, self.items, self.failed))
+        return [], [0] * len(self._call_each())
 
     def filter(self) -> tuple[list[Any], list[Any]]:
-        flags = self._calls(self.fn, self.items, self.failed)
+        flags = self._call_each()
         try:
             return list(compress(self._left(), flags)), flags
         except Exception:
@@ -299,7 +308,7 @@ class _Pass:
     def flat_map(self) -> tuple[list[Any], list[int]]:
         out: list[Any] = []
         counts: list[int] = []
-        for at, item in enumerate(self.items):
+        for at, item in enumerate(self.over):
             before = len(out)
             try:
                 out.extend(self.fn(item))
@@ -310,9 +319,15 @@ class _Pass:
                     break
             else:
                 counts.append(len(out) - before)
+        self.reached = len(counts) + len(self.failed)
         return out, counts
 
-    def _calls(self, fn: Callable[[Any], Any], items: Sequence[Any], failed: Failed) -> list[Any]:
+    def _call_each(self) -> list[Any]:
+        out = self._calls(self.fn, self.over, self.failed)
+        self.reached = len(out) + len(self.failed)
+        return out
+
+    def _calls(self, fn: Callable[[Any], Any], items: list[Any], failed: Failed) -> list[Any]:
         """`fn` of each item, in order, less those that failed."""
         out: list[Any] = []
         calls, extend, total = map(fn, items), out.extend, len(items)
@@ -322,7 +337,7 @@ class _Pass:
             except BaseException as error:
                 self._caught(failed, len(out) + len(failed), error)
             else:
-                if len(out) + len(failed) == total:
+                if len(out) + len(failed) == total or not items:
                     return out
                 failed.append((len(out) + len(failed), _stopped(fn)))
             if self.ends:
@@ -337,12 +352,12 @@ class _Pass:
         if not self.failed:
             return self.items
         gone = {at for at, _ in self.failed}
-        return [item for at, item in enumerate(self.items) if at not in gone]
+        return [item for at, item in enumerate(self.items[: self.reached]) if at not in gone]
 
     def _truths(self, flags: list[Any]) -> list[bool]:
         """The truth of each answer; where it cannot be told (of an array, say) the item failed."""
         gone = {at for at, _ in self.failed}
-        asked = [at for at in range(len(self.items)) if at not in gone]
+        asked = [at for at in range(self.reached) if at not in gone]
         late: Failed = []
         truths = self._calls(bool, flags, late)
         self.failed = sorted([*self.failed, *((asked[at], error) for at, error in late)], key=_position)

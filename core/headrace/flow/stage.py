@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SMALL_PULL = 64
 """Items that are pulled at once even if a batch wants fewer: pulling is cheap, being told to pull is not."""
 
+LATE = 4
+"""A batch that has run for this many times what it aimed at is told to give back what it has not come to."""
 FORGET = 0.98
 """What a batch was seen to expand to, or to weigh, counts this much less with every batch that expands to less."""
 
@@ -80,13 +82,14 @@ class FlowSettings:
 class Sent:
     """A batch on its way: its slot in the order, and the credit it holds in items and bytes."""
 
-    __slots__ = ("batch", "charge", "nbytes", "slot")
+    __slots__ = ("batch", "charge", "cut", "nbytes", "slot")
 
     def __init__(self, slot: Slot, batch: Batch, charge: int, nbytes: int) -> None:
         self.slot = slot
         self.batch = batch
         self.charge = charge
         self.nbytes = nbytes
+        self.cut = len(batch) == 1  # there is nothing that it could give back, or it has been told to
 
 
 class StageFlow:
@@ -102,6 +105,7 @@ class StageFlow:
         self.window = Window(settings.window, settings.max_bytes)
         self._running: dict[Sent, float] = {}  # when each was sent, the oldest first
         self._linger_s = settings.linger_s
+        self._late_s = LATE * settings.aim_s
         self._failures: list[Failure] = []
         self._account = account
         self._backlog = Backlog()
@@ -280,12 +284,27 @@ class StageFlow:
         """Batches on their way."""
         return len(self._running)
 
+    def overdue(self, now_s: float) -> list[Batch]:
+        """The batches that have run for so much longer than they were to that they should give back what they have not
+        come to, each once."""
+        late = [sent for sent, since_s in self._running.items() if not sent.cut and since_s + self._late_s <= now_s]
+        for sent in late:
+            sent.cut = sent.batch.at_work is not None
+            self._running[sent] = now_s  # if no worker is at it yet, it is looked at again
+        return [sent.batch for sent in late if sent.cut]
+
+    def cut_all(self) -> None:
+        """Have all that runs end behind the items that it is at."""
+        for sent in self._running:
+            sent.batch.cut()
+
     @property
     def due_s(self) -> float | None:
         """When something falls due that no call will tell of."""
         dues = [] if self._recovery.due_s is None else [self._recovery.due_s]
         if self._running and self._backlog.count and self._sizing.brief:
             dues.append(self._oldest_s + self._linger_s)
+        dues += [since_s + self._late_s for sent, since_s in self._running.items() if not sent.cut][:1]
         return min(dues, default=None)
 
     @property
