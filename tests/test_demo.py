@@ -46,6 +46,7 @@ BAD = {
     "a/undecodable.py": b"x = '\xff'\n",
     "tests/coding.py": b"# coding: no-such-thing\n",
 }
+NO_TEXT = os.fsdecode(b"byte\xff.py")
 OTHER = {"notes.txt": b"text", "a/stub.pyi": b"x: int\n", "a/py": b"x"}
 
 
@@ -253,9 +254,7 @@ def test_a_folder_that_cannot_be_listed_is_a_dead_letter(tree: Path, monkeypatch
 
 
 def test_names_that_no_terminal_shows_are_escaped(tmp_path: Path) -> None:
-    root = plant(tmp_path / "odd", {"two\nlines.py": b"x = (", "[red]markup.py": b"x = )"})
-    with open(os.path.join(os.fsencode(root), b"byte\xff.py"), "wb") as file:
-        file.write(b"x x")
+    root = plant(tmp_path / "odd", {"two\nlines.py": b"x = (", "[red]markup.py": b"x = )", NO_TEXT: b"x x"})
     result = demo(root, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
     for name in (r"two\nlines.py", "[red]markup.py", r"byte\udcff.py"):
@@ -263,10 +262,7 @@ def test_names_that_no_terminal_shows_are_escaped(tmp_path: Path) -> None:
 
 
 def test_a_file_with_a_name_that_is_no_text_is_recorded(tmp_path: Path) -> None:
-    (tmp_path / "odd").mkdir()
-    with open(os.path.join(os.fsencode(tmp_path / "odd"), b"byte\xff.py"), "wb") as file:
-        file.write(b"x = 1")
-    demo(tmp_path / "odd", "--output", tmp_path / "out")
+    demo(plant(tmp_path / "odd", {NO_TEXT: b"x = 1"}), "--output", tmp_path / "out")
     assert [os.fsencode(record["path"]) for record in written(tmp_path / "out")] == [b"byte\xff.py"]
 
 
@@ -365,9 +361,9 @@ def test_ctrl_c(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 # As a program
 
 
-def program(*args: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+def program(*args: object, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "headrace", *map(str, args)]
-    return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | environment, check=False)
 
 
 def test_the_standard_library_by_default(tmp_path: Path) -> None:
@@ -393,8 +389,7 @@ def test_the_output_does_not_depend_on_the_locale(tree: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_shown_is_one_line_too(tree: Path) -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "headrace", "demo", str(tree)]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+        done = program("demo", tree, stdout=full)
     assert done.returncode == 1
     assert done.stderr == b"Error: [Errno 28] No space left on device\n"
 

@@ -25,8 +25,8 @@ TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 WINDOW = 256
-"""Most files under way at once. It bounds the memory, and keeps the progress, which counts files as they are pulled,
-near the files that are done."""
+"""Most files under way in an operator. It bounds the memory, and keeps the progress, which counts files as they are
+pulled, near the files that are done."""
 
 
 class Found(NamedTuple):
@@ -49,7 +49,7 @@ class Parsed(NamedTuple):
     """What a file defines and which bare names it uses, in no particular order: all of its syntax tree that is counted.
 
     The tree itself stays behind: the garbage collector would go through its thousands of objects again and again while
-    they wait for the next operator, and to send them to another process would take longer than to parse.
+    they wait for the next operator, and to send them to another process would take as long as to parse.
     """
 
     path: str

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 STRIDE_S = 0.001
 """Seconds of work that a stride aims at."""
-FIRST_STRIDE = 64
-"""A batch starts with this fraction of itself, and strides grow fourfold from there: so a cost that has jumped since
-the batch was cut is noticed before much of it has been paid."""
+FIRST_STRIDE = 16
+"""A batch starts with this fraction of itself, and a stride has at most this many times the items of the one before: so
+a cost that has jumped since the batch was cut is noticed before much of it has been paid."""
 
 
 class Op:
@@ -119,9 +119,9 @@ class Kernel:
 
 
 def _next_stride(stride: int, took_s: float, share: int | None) -> int:
-    """Items for the next stride: about STRIDE_S of work, at most four times as many, and no more than `share`."""
-    fitting = int(stride * STRIDE_S / took_s) if took_s > 0 else stride * 4
-    wanted = min(stride * 4, fitting)
+    """Items for the next stride: about STRIDE_S of work, and no more than `share`."""
+    fitting = int(stride * STRIDE_S / took_s) if took_s > 0 else stride * FIRST_STRIDE
+    wanted = min(stride * FIRST_STRIDE, fitting)
     return max(1, wanted if share is None else min(wanted, share))
 
 
@@ -157,8 +157,8 @@ class _Work:
 
     def stride(self, size: int) -> None:
         """Take the next `size` inputs through all operators."""
-        first, data = self.at, self.batch.data
-        items = data if not first and size >= len(data) else data[first : first + size]
+        first = self.at
+        items = self.batch.data[first : first + size]  # a copy, so that it can be cut
         where: Sequence[Path] = range(first, first + len(items))
         self.at += len(items)
         for position in range(self.batch.enter, len(self.ops)):
@@ -183,21 +183,24 @@ class _Work:
         attempt = self.batch.attempt if position == self.batch.enter else 1
         call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
         if position == self.batch.enter:
+            call.kept, call.first = self.batch.data, where[0]
             self.batch.at_work = call.over
         began_s = perf_counter()
         outputs, fan = getattr(call, op.kind)()
         tally.service_s += perf_counter() - began_s
         self.batch.at_work = None
-        if not call.over and call.reached < len(items):
-            self.cut, self.at = True, _first(where[call.reached])
-            items, where = items[: call.reached], where[: call.reached]
+        count = call.reached
+        if count < len(where) and not (call.failed and call.ends):
+            self.cut, self.at = True, _first(where[count])
+            where = where[:count]
         if call.failed:
-            items, where = self._fail(position, attempt, items, where, call.failed)
+            where = self._fail(position, attempt, call.items, where, call.failed)
+        done = len(where)
         if attempt == 1:
-            tally.taken += len(items) + len(call.failed)
-        filtered = len(items) - len(outputs) if op.kind == "filter" else 0
+            tally.taken += done + len(call.failed)
+        filtered = done - len(outputs) if op.kind == "filter" else 0
         tally.filtered += filtered
-        tally.done += len(items) - filtered
+        tally.done += done - filtered
         if fan is not None:
             where = _spread(where, fan, expand=op.kind == "flat_map")
         tally.emitted += len(outputs)
@@ -205,21 +208,20 @@ class _Work:
 
     def _fail(
         self, position: int, attempt: int, items: Sequence[Any], where: Sequence[Path], failed: Failed
-    ) -> tuple[list[Any], list[Path]]:
-        """Book what failed; what is left of `items` and `where` without it, and without what a stop left untouched."""
+    ) -> list[Path]:
+        """Book what failed; what is left of `where` without it, and without what a stop left untouched."""
         op, tally = self.ops[position], self.tallies[position]
         verdict = op.verdict(attempt)
         for at, error in failed:
             self.failures.append(self._failure(position, items[at], where[at], error, attempt, verdict))
         count = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}[verdict]
         setattr(tally, count, getattr(tally, count) + len(failed))
-        taken = len(items)
+        taken = len(where)
         if op.ends(attempt):
             taken = failed[0][0]
             self.stopped, self.at = True, _first(where[taken]) + 1
         gone = {at for at, _ in failed}
-        left = [at for at in range(taken) if at not in gone]
-        return [items[at] for at in left], [where[at] for at in left]
+        return [where[at] for at in range(taken) if at not in gone]
 
     def _failure(
         self, position: int, item: Any, where: Path, error: BaseException, attempt: int, verdict: str
@@ -274,22 +276,28 @@ class _Pass:
 
     Each kind gives its outputs, and how many of them each input gave that did not fail (None: one each).
     `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
-    `over` is a copy of the items, and what is iterated: whoever clears it, from any thread, ends the pass behind the
-    item that it is at; `reached` tells how many items it came to.
+    `over` is what is iterated: where it is a copy of `kept`, from `first` on, whoever clears it, from any thread, ends
+    the pass behind the item that it is at. `reached` tells how many items it came to, failed ones included.
     """
 
-    __slots__ = ("ends", "failed", "fn", "items", "over", "passing", "reached")
+    __slots__ = ("ends", "failed", "first", "fn", "kept", "over", "passing", "reached")
 
     def __init__(
-        self, fn: Callable[[Any], Any], items: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
+        self, fn: Callable[[Any], Any], over: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
     ) -> None:
         self.fn = fn
-        self.items = items
-        self.over = list(items)
+        self.over = over
+        self.kept: Sequence[Any] = over
+        self.first = 0
         self.ends = ends
         self.passing = passing
         self.failed: Failed = []
         self.reached = 0
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """The items that it came to, in order."""
+        return self.kept[self.first : self.first + self.reached]
 
     def map(self) -> tuple[list[Any], None]:
         return self._call_each(), None
@@ -327,7 +335,7 @@ class _Pass:
         self.reached = len(out) + len(self.failed)
         return out
 
-    def _calls(self, fn: Callable[[Any], Any], items: list[Any], failed: Failed) -> list[Any]:
+    def _calls(self, fn: Callable[[Any], Any], items: Sequence[Any], failed: Failed) -> list[Any]:
         """`fn` of each item, in order, less those that failed."""
         out: list[Any] = []
         calls, extend, total = map(fn, items), out.extend, len(items)
@@ -349,10 +357,8 @@ class _Pass:
         failed.append((at, _stopped(self.fn) if isinstance(error, StopIteration) else error))
 
     def _left(self) -> Sequence[Any]:
-        if not self.failed:
-            return self.items
         gone = {at for at, _ in self.failed}
-        return [item for at, item in enumerate(self.items[: self.reached]) if at not in gone]
+        return [item for at, item in enumerate(self.items) if at not in gone] if gone else self.items
 
     def _truths(self, flags: list[Any]) -> list[bool]:
         """The truth of each answer; where it cannot be told (of an array, say) the item failed."""

@@ -38,7 +38,7 @@ class Sizing:
         self._window = window
         self._degree = degree
         self._fair = max(1, window // (2 * degree))
-        self._most = max(1, window // 4)
+        self._most = max(1, window // 3)
         self._adaptive = adaptive
         self._costs: deque[float] = deque(maxlen=RECENT)
         self._computed: deque[float] = deque(maxlen=RECENT)  # share of the time that was spent on a core

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ class Resources:
     shared       names in /dev/shm; the only ones that another process could add, too
     """
 
-    threads: tuple[threading.Thread, ...] = field(repr=len)
+    threads: tuple[threading.Thread, ...] = field(repr=False)
     children: dict[int, str]
-    descriptors: dict[int, str] = field(repr=len)
-    shared: frozenset[str] = field(repr=len)
+    descriptors: dict[int, str] = field(repr=False)
+    shared: frozenset[str] = field(repr=False)
 
     @classmethod
     def now(cls) -> Resources:
@@ -86,7 +86,7 @@ def _children() -> dict[int, str]:
         multiprocessing = sys.modules.get("multiprocessing")
         active = multiprocessing.active_children() if multiprocessing else []
         found = {each.pid: each.name for each in active}
-    for pid in _of_python_itself():
+    for pid in _of_python_itself("_pid", "_forkserver_pid"):
         found.pop(pid, None)
     return found
 
@@ -102,32 +102,29 @@ def _command(entry: Path) -> str:
     return words[:80] if words else f"{_read(entry / 'comm').strip()}, ended but not waited for"
 
 
-def _of_python_itself() -> Iterator[int]:
-    """`multiprocessing` starts each of these at most once, and they live as long as the interpreter."""
-    for module, service, attribute in (
-        ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),
-        ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid"),
+def _of_python_itself(tracker: str, forkserver: str) -> Iterator[int]:
+    """What the helpers of `multiprocessing` have under these attributes. Each is started at most once, and lives as
+    long as the interpreter."""
+    for module, helper, attribute in (
+        ("multiprocessing.resource_tracker", "_resource_tracker", tracker),
+        ("multiprocessing.forkserver", "_forkserver", forkserver),
     ):
-        pid = getattr(getattr(sys.modules.get(module), service, None), attribute, None)
-        if pid is not None:
-            yield pid
+        found = getattr(getattr(sys.modules.get(module), helper, None), attribute, None)
+        if found is not None:
+            yield found
 
 
 def _descriptors() -> dict[int, str]:
     folder = next((each for each in ("/proc/self/fd", "/dev/fd") if os.path.isdir(each)), None)
     if folder is None:
         return {}
-    ignored = getattr(
-        getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None), "_fd", None
-    )
     found = {}
     for name in os.listdir(folder):
         # That of the listing itself is closed by now, and drops out here.
         with suppress(OSError, ValueError):
-            number = int(name)
-            status = os.fstat(number)
-            found[number] = _target(folder, name, status)
-    found.pop(ignored, None)
+            found[int(name)] = _target(folder, name, os.fstat(int(name)))
+    for number in _of_python_itself("_fd", "_forkserver_alive_fd"):
+        found.pop(number, None)
     return found
 
 
@@ -140,16 +137,14 @@ def _target(folder: str, name: str, status: os.stat_result) -> str:
 
 
 def _shared() -> frozenset[str]:
-    return _or(frozenset(), lambda: frozenset(os.listdir("/dev/shm")))
+    try:
+        return frozenset(os.listdir("/dev/shm"))
+    except OSError:
+        return frozenset()
 
 
 def _read(path: Path) -> str:
-    return _or("", lambda: path.read_text("utf-8", "replace"))
-
-
-def _or(otherwise: Any, look: Callable[[], Any]) -> Any:
-    """What `look` finds; `otherwise` where there is nothing of the kind, or it has gone."""
     try:
-        return look()
+        return path.read_text("utf-8", "replace")
     except OSError:
-        return otherwise
+        return ""

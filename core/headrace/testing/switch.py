@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from attrs import evolve
 
@@ -39,12 +38,12 @@ def running_on(chosen: str | Profile) -> Iterator[Profile]:
         vars(pipeline)["_profile"] = own
 
     # A property goes before the attribute of the same name that each pipeline has in its own dictionary.
-    before: Any = vars(Pipeline).get("_profile")
-    Pipeline._profile = property(switched, keep)  # type: ignore[assignment]
+    before = vars(Pipeline).get("_profile")
+    setattr(Pipeline, "_profile", property(switched, keep))  # noqa: B010 - to a type checker it is no property
     try:
         yield other
     finally:
         if before is None:
-            del Pipeline._profile
+            delattr(Pipeline, "_profile")
         else:
-            Pipeline._profile = before
+            setattr(Pipeline, "_profile", before)  # noqa: B010

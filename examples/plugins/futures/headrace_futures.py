@@ -11,8 +11,7 @@ HEADRACE_API = 1
 
 class FuturesLane:
     def __init__(self, pool, stage):
-        self.pool, self.kernel, self.running = pool, stage.kernel, set()
-        self.capacity = stage.degree or 4  # as many in flight as may run at once
+        self.pool, self.kernel, self.capacity, self.running = pool, stage.kernel, stage.degree or 4, set()
 
     def submit(self, batch):
         future = self.pool.submit(self.kernel.run, batch, Control())
@@ -33,8 +32,7 @@ class FuturesExecutor(ThreadPoolExecutor):
         return FuturesLane(self, stage)
 
     def close(self, *, cancel=False, timeout_s=2.0):
-        self.shutdown(wait=False, cancel_futures=cancel)
-        return Leftovers()  # what it still runs, the lanes have named
+        return self.shutdown(wait=False, cancel_futures=cancel) or Leftovers()  # the lanes name what is still held
 
 
 @hookimpl
