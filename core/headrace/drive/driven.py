@@ -24,7 +24,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from headrace.batch import Batch
+from headrace.batch import Batch, Failure
 from headrace.contracts import Lane, Leftovers
 from headrace.drive.feeds import CLOSE_S, Feed, Listen, give
 from headrace.flow.stage import FlowSettings, Sent, StageFlow
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from headrace.batch import BatchResult
+
+NAP_S = 0.001
+"""A consumer that was served is woken again after so many seconds, if it waits: it takes all that has come by then. To be
+woken for each batch of some milliseconds costs as much as the batch."""
+FIRST_S = 0.001
+"""Seconds that the puller leaves the interpreter lock to the first item, at most."""
 
 
 class Driven:
@@ -51,6 +57,8 @@ class Driven:
         self._ticking = threading.Condition(self._lock)
         self._consumer_waits = self._puller_waits = self._clock_waits = False
         self._granted = 0  # credit of the pull that goes on
+        self._gave = False  # whether the first batch of outputs was taken, or has been waited for
+        self._nap_until_s = 0.0  # the consumer is not woken before, unless there is plenty
         self._pulls = 0  # pulls of more than one item
         self._cancelled = False
         self._threads: list[threading.Thread] = []
@@ -62,17 +70,30 @@ class Driven:
     def next_batch(self, until_s: float | None = None) -> Batch | None:
         if not self._threads:
             self._start("pull", self._pull)
-        with self._lock:
-            while not (self._flow.ready or self._flow.exhausted or self._cancelled):
-                timeout_s = None if until_s is None else until_s - monotonic()
-                if timeout_s is not None and timeout_s <= 0:
+        while True:
+            with self._lock:
+                if self._flow.ready or self._flow.exhausted or self._cancelled:
+                    piece, failures = self._take()
+                    break
+                now_s = monotonic()
+                if until_s is not None and until_s <= now_s:
                     return None
                 self._consumer_waits = True
-                self._wake_puller()
-                self._output.wait(timeout_s)
+                due = self._due()  # some may go just because the consumer waits
+                if not due:
+                    self._wake_puller()
+                    ends = [end_s - now_s for end_s in (until_s, self._nap_until_s) if end_s is not None and end_s > now_s]
+                    self._output.wait(min(ends, default=None))
                 self._consumer_waits = False
-            failures = self._flow.new_failures()
-        return give(self._flow.ready, failures, self._flow.name, self._listen)
+            self._submit(due)
+        return give(piece, failures, self._listen)
+
+    def _take(self) -> tuple[Batch | BaseException | None, list[Failure]]:
+        self._nap_until_s = monotonic() + NAP_S if self._gave else 0.0
+        if not self._gave:
+            self._gave = True
+            self._input.notify()
+        return self._flow.take(), self._flow.new_failures()
 
     def taken(self, batch: Batch) -> None:
         with self._lock:
@@ -88,6 +109,7 @@ class Driven:
         try:
             while (granted := self._credit()) and self._feed.pull(granted):
                 self._collect(over=True)
+                self._let_the_first_through()
         except BaseException as caught:
             error = caught
         self._collect(over=True)
@@ -103,6 +125,15 @@ class Driven:
             self._input.notify()
             due = self._due()
         self._submit(due)
+
+    def _let_the_first_through(self) -> None:
+        """Wait for the first result to be taken, but not long: a source in Python that went on at once would keep the
+        interpreter lock from the worker and the consumer, for 5 ms each time."""
+        if not self._gave:
+            with self._lock:
+                if not self._gave:
+                    self._input.wait(FIRST_S)
+                self._gave = True
 
     def _credit(self) -> int:
         """Wait for credit, and say how many items to pull; 0 if no more are wanted."""
@@ -171,10 +202,14 @@ class Driven:
         """What to submit now; also wakes whom this concerns."""
         due = []
         now_s = monotonic()
-        while not self._cancelled and (sent := self._flow.next_batch(self._lane.capacity, now_s)) is not None:
+        while not self._cancelled:
+            sent = self._flow.next_batch(self._lane.capacity, now_s, eager=self._consumer_waits)
+            if sent is None:
+                break
             due.append(sent)
         if self._consumer_waits and (self._flow.ready or self._flow.exhausted):
-            self._output.notify()
+            if now_s >= self._nap_until_s or self._flow.plenty:
+                self._output.notify()
         if due and self._clock_waits and self._flow.due_s is not None:
             self._ticking.notify()
         return due
@@ -246,12 +281,12 @@ class Driven:
             self.cancel()
             until_s = monotonic() + CLOSE_S
             left = self._lane.close(cancel=True, timeout_s=CLOSE_S)
-            for thread in self._threads:
-                if thread is not threading.current_thread():
-                    thread.join(max(0.0, until_s - monotonic()))
+            others = [thread for thread in self._threads if thread is not threading.current_thread()]
+            for thread in others:
+                thread.join(max(0.0, until_s - monotonic()))
             if not self._threads:
                 self._upstream = self._feed.close()
-            held = Leftovers(tuple(thread.name for thread in self._threads if thread.is_alive()))
+            held = Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
             self._leftovers = self._upstream + left + held
         return self._leftovers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from time import monotonic
@@ -225,15 +224,14 @@ class BatchFeed:
         return self._output.close()
 
 
-def give(ready: deque[Batch | BaseException], failures: list[Failure], stage: str, listen: Listen | None) -> Batch:
-    """The next piece for the consumer. Failures are told in the consumer's thread and before it: once a run is at its
-    end, all of them have been told."""
+def give(piece: Batch | BaseException | None, failures: list[Failure], listen: Listen | None) -> Batch:
+    """`piece` for the consumer. Failures are told in the consumer's thread and before it: once a run is at its end, all
+    of them have been told."""
     if listen is not None:
         for failure in failures:
             listen(failure)
-    if not ready:
+    if piece is None:
         raise StopIteration
-    piece = ready.popleft()
     if isinstance(piece, BaseException):
         raise piece
     return piece

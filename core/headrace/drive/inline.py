@@ -24,12 +24,12 @@ class Inline:
     def next_batch(self, until_s: float | None = None) -> Batch | None:
         flow = self._flow
         while not (flow.ready or flow.exhausted or self._cancelled):
-            sent = flow.next_batch(self._lane.capacity, monotonic())
+            sent = flow.next_batch(self._lane.capacity, monotonic(), eager=True)
             if sent is None:
                 self._pull()
             else:
                 self._run(sent)
-        return give(flow.ready, self._flow.new_failures(), self._flow.name, self._listen)
+        return give(flow.take(), flow.new_failures(), self._listen)
 
     def _run(self, sent: Sent) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from inspect import GEN_CREATED, GEN_RUNNING, getgeneratorstate
@@ -66,8 +67,17 @@ class Stream(Iterator[Any]):
         if state == GEN_CREATED:  # nothing has begun, and what was made for it is closed here
             warn_of(self._end())
         if state != GEN_RUNNING:  # else another thread waits in it, and ends by the cancel
-            self._batches.close()
+            self._throw()
         self._items = chain()
+
+    def _throw(self) -> None:
+        try:
+            self._batches.throw(_Closed)
+        except (_Closed, StopIteration):
+            pass
+        except ValueError:
+            if not self._batches.gi_running:  # else another thread has just begun to wait in it
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -94,12 +104,36 @@ def each(output: Output) -> Generator[Batch, None, None]:
 def owned(
     batches: Iterable[Batch], close: Callable[[], Leftovers], at_end: Callable[[], None] = lambda: None
 ) -> Generator[Sequence[Any], None, None]:
-    """The data of `batches`. Always calls `close` at last, and before it `at_end` if the end was reached."""
+    """The data of `batches`. Always calls `close` at last, and before it `at_end` if the end was reached.
+
+    `close` waits, which only the consumer may have to, and whoever closes explicitly. Where it is the garbage collector
+    that finds an abandoned run, it does so in any thread at any point: in one that the run waits for, or that holds
+    just the lock which others need to end. Then a thread of its own closes the run.
+    """
+    waits = threading.get_ident()
     try:
         for batch in batches:
             yield batch.data
+            waits = threading.get_ident()
         at_end()
+    except _Closed:
+        waits = threading.get_ident()
     finally:
+        if waits == threading.get_ident():
+            warn_of(close())
+        else:
+            _close_aside(close)
+
+
+class _Closed(BaseException):
+    """Thrown into the batches of a stream that is closed explicitly."""
+
+
+def _close_aside(close: Callable[[], Leftovers]) -> None:
+    thread = threading.Thread(target=lambda: warn_of(close()), name="headrace-close", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter ends, or the system gives no more threads
         warn_of(close())
 
 

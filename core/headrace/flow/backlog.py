@@ -50,15 +50,18 @@ class Backlog:
             part.seq = self._seq
             return part
         end = start + take
-        nbytes = part.nbytes * take // len(part)
+        # Of the pieces of a part no byte may be lost to rounding: it would never be given back.
+        nbytes = part.nbytes * end // len(part) - part.nbytes * start // len(part)
         return Batch(self._seq, part.index[start:end], part.data[start:end], part.born_s, nbytes=nbytes)
 
-    def clear(self) -> int:
-        """Drop all; says how many items that were."""
-        dropped, self.count = self.count, 0
+    def clear(self) -> tuple[int, int]:
+        """Drop all; says how many items and bytes that were."""
+        items, nbytes = self.count, sum(part.nbytes for part in self._parts)
+        if self._start:
+            nbytes -= self._parts[0].nbytes * self._start // len(self._parts[0])
         self._parts.clear()
-        self._start = 0
-        return dropped
+        self.count = self._start = 0
+        return items, nbytes
 
     def __repr__(self) -> str:
         return f"<Backlog {self.count} items in {len(self._parts)} parts>"

@@ -145,15 +145,22 @@ class _Work:
 
     @property
     def full(self) -> bool:
-        bound, most_bytes = self.batch.bound, self.batch.most_bytes
-        return (bound is not None and len(self.out) >= bound) or (most_bytes is not None and self.nbytes >= most_bytes)
+        spare, most_bytes = self.spare, self.batch.most_bytes
+        return (spare is not None and spare < 0) or (most_bytes is not None and self.nbytes >= most_bytes)
+
+    @property
+    def spare(self) -> int | None:
+        """How much more the outputs may outgrow the inputs that they stem from: until then what is here, outputs and
+        inputs that have not been begun, is within the bound."""
+        bound = self.batch.bound
+        here = len(self.out) + len(self.failures) + len(self.batch.data) - self.at
+        return None if bound is None else bound - here
 
     @property
     def share(self) -> int | None:
         """Inputs that fit what is left of the bound, by the expansions seen so far."""
-        if self.batch.bound is None:
-            return None
-        return (self.batch.bound - len(self.out)) * self.at // max(1, len(self.out))
+        spare, growth = self.spare, len(self.out) + len(self.failures) - self.at
+        return spare * self.at // growth if spare is not None and growth > 0 else None
 
     def stride(self, size: int) -> None:
         """Take the next `size` inputs through all operators."""
@@ -183,8 +190,9 @@ class _Work:
         attempt = self.batch.attempt if position == self.batch.enter else 1
         call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
         if position == self.batch.enter:
-            call.kept, call.first = self.batch.data, where[0]
-            self.batch.at_work = call.over
+            call.kept, call.first = self.batch.data, _first(where[0])
+            call.most = self.spare
+            self.batch.at_work = call.over  # type: ignore[assignment]  # a slice of a list
         began_s = perf_counter()
         outputs, fan = getattr(call, op.kind)()
         tally.service_s += perf_counter() - began_s
@@ -257,13 +265,16 @@ def _trace(error: BaseException) -> list[tuple[str, int, str]]:
     return trace
 
 
-def _strip(error: BaseException | None) -> None:
-    """Take the tracebacks off an error and the errors behind it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+def _strip(error: BaseException) -> None:
+    """Take the tracebacks off an error and all errors behind it."""
+    todo, seen = [error], set()
+    while todo:
+        error = todo.pop()
+        if id(error) not in seen:
+            seen.add(id(error))
+            error.__traceback__ = None
+            todo += [each for each in (error.__cause__, error.__context__) if each is not None]
+            todo += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
 def _stopped(fn: Callable[[Any], Any]) -> RuntimeError:
@@ -278,9 +289,10 @@ class _Pass:
     `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
     `over` is what is iterated: where it is a copy of `kept`, from `first` on, whoever clears it, from any thread, ends
     the pass behind the item that it is at. `reached` tells how many items it came to, failed ones included.
+    `most` bounds outputs and items that it has not come to, together: an expansion beyond it is the last.
     """
 
-    __slots__ = ("ends", "failed", "first", "fn", "kept", "over", "passing", "reached")
+    __slots__ = ("ends", "failed", "first", "fn", "kept", "most", "over", "passing", "reached")
 
     def __init__(
         self, fn: Callable[[Any], Any], over: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
@@ -289,6 +301,7 @@ class _Pass:
         self.over = over
         self.kept: Sequence[Any] = over
         self.first = 0
+        self.most: int | None = None
         self.ends = ends
         self.passing = passing
         self.failed: Failed = []
@@ -306,16 +319,14 @@ class _Pass:
         return [], [0] * len(self._call_each())
 
     def filter(self) -> tuple[list[Any], list[Any]]:
-        flags = self._call_each()
-        try:
-            return list(compress(self._left(), flags)), flags
-        except Exception:
-            flags = self._truths(flags)
-            return list(compress(self._left(), flags)), flags
+        # Each answer is asked for its truth once: it may raise, and need not say the same twice.
+        flags = self._truths(self._call_each())
+        return list(compress(self._left(), flags)), flags
 
     def flat_map(self) -> tuple[list[Any], list[int]]:
         out: list[Any] = []
         counts: list[int] = []
+        excess = None if self.most is None else self.most - len(self.over)
         for at, item in enumerate(self.over):
             before = len(out)
             try:
@@ -327,6 +338,8 @@ class _Pass:
                     break
             else:
                 counts.append(len(out) - before)
+            if excess is not None and len(out) - at - 1 > excess:
+                break
         self.reached = len(counts) + len(self.failed)
         return out, counts
 
@@ -338,14 +351,15 @@ class _Pass:
     def _calls(self, fn: Callable[[Any], Any], items: Sequence[Any], failed: Failed) -> list[Any]:
         """`fn` of each item, in order, less those that failed."""
         out: list[Any] = []
-        calls, extend, total = map(fn, items), out.extend, len(items)
+        ahead = iter(items)
+        calls, extend = map(fn, ahead), out.extend
         while True:
             try:
                 extend(calls)
             except BaseException as error:
                 self._caught(failed, len(out) + len(failed), error)
             else:
-                if len(out) + len(failed) == total or not items:
+                if len(ahead.__reduce__()) == 2:  # it has come to its end, and keeps no position to be pickled
                     return out
                 failed.append((len(out) + len(failed), _stopped(fn)))
             if self.ends:
@@ -362,13 +376,14 @@ class _Pass:
 
     def _truths(self, flags: list[Any]) -> list[bool]:
         """The truth of each answer; where it cannot be told (of an array, say) the item failed."""
-        gone = {at for at, _ in self.failed}
-        asked = [at for at in range(self.reached) if at not in gone]
         late: Failed = []
         truths = self._calls(bool, flags, late)
-        self.failed = sorted([*self.failed, *((asked[at], error) for at, error in late)], key=_position)
-        if self.ends:
-            del self.failed[1:]
+        if late:
+            gone = {at for at, _ in self.failed}
+            asked = [at for at in range(self.reached) if at not in gone]
+            self.failed = sorted([*self.failed, *((asked[at], error) for at, error in late)], key=_position)
+            if self.ends:
+                del self.failed[1:]
         return truths
 
 

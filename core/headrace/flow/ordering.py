@@ -56,13 +56,17 @@ class Ordering:
             ahead.piece, self._head = None, ahead
         return out
 
-    def cut(self, slot: Slot) -> None:
-        """Drop all slots behind `slot`: nothing that comes for them is wanted."""
-        at = slot.following
+    def cut(self, slot: Slot) -> list[Any]:
+        """Drop all slots behind `slot`: nothing that comes for them is wanted. Gives the pieces that had come."""
+        at, dropped = slot.following, []
         while at is not None:
-            at.dropped, at = True, at.following
+            at.dropped = True
+            if at.piece is not None:
+                dropped.append(at.piece)
+            at = at.following
         slot.following = None
         self._tail = slot
+        return dropped
 
     def __repr__(self) -> str:
         waiting, at = 0, self._head.following

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 
 TYPE_CHECKING = False
@@ -12,32 +11,32 @@ if TYPE_CHECKING:
 
 
 class Recovery:
-    """Batches with a slot in the order already, so that they go before anything new."""
+    """Batches with a slot in the order already, so that they go before anything new: what stands first in the input is
+    the next to go, as all that has come behind it waits for it."""
 
     def __init__(self) -> None:
-        self._now: deque[tuple[Slot, Batch]] = deque()
-        self._later: list[tuple[float, int, Slot, Batch]] = []
+        self._now: list[tuple[int, int, Slot, Batch]] = []  # a heap: by position in the input
+        self._later: list[tuple[float, int, Slot, Batch]] = []  # a heap: by when it is due
         self._ticket = 0
 
-    def give_back(self, slot: Slot, batch: Batch, done: int) -> None:
-        """The inputs of `batch` behind the first `done`."""
-        self._now.append((slot, batch.behind(done)))
-
-    def first(self, slot: Slot, batch: Batch) -> None:
-        """What is left of a batch of which `next` gave more than should go at once: it is the next to go."""
-        self._now.appendleft((slot, batch))
+    def put(self, slot: Slot, batch: Batch) -> None:
+        """A batch that may go at once: the rest of one that was cut short."""
+        self._ticket += 1
+        heappush(self._now, (batch.seq, self._ticket, slot, batch))
 
     def retry(self, slot: Slot, batch: Batch, failure: Failure, due_s: float) -> None:
         """The item of `failure`, from the operator that it failed in, not before `due_s`."""
+        again = batch.retry(failure)
+        again.seq += failure.where if isinstance(failure.where, int) else failure.where[0]
         self._ticket += 1
-        heappush(self._later, (due_s, self._ticket, slot, batch.retry(failure)))
+        heappush(self._later, (due_s, self._ticket, slot, again))
 
     def next(self, now_s: float) -> tuple[Slot, Batch] | None:
         """What goes next, if anything may; slots that nobody waits for any more are passed over."""
         while self._later and self._later[0][0] <= now_s:
-            self._now.append(heappop(self._later)[2:])
+            self.put(*heappop(self._later)[2:])
         while self._now:
-            slot, batch = self._now.popleft()
+            slot, batch = heappop(self._now)[2:]
             if not slot.dropped:
                 return slot, batch
         return None
@@ -48,10 +47,9 @@ class Recovery:
         return self._later[0][0] if self._later else None
 
     @property
-    def waiting(self) -> int:
-        """Items that wait here and are still wanted."""
-        queued = [*self._now, *(each[2:] for each in self._later)]
-        return sum(len(batch) for slot, batch in queued if not slot.dropped)
+    def waiting(self) -> bool:
+        """Whether anything waits here that is still wanted."""
+        return any(not slot.dropped for queue in (self._now, self._later) for _, _, slot, _ in queue)
 
     def __repr__(self) -> str:
         return f"<Recovery {len(self._now)} batches now, {len(self._later)} retries later>"

@@ -116,8 +116,10 @@ class StageFlow:
         self._weight = 0.0  # bytes of outputs per input, where they are measured
         self._ended = False  # no more input
         self._closing: BaseException | None = None  # what to raise once all that was before it is out
+        self._failed = False  # nothing behind some item is wanted any more
         self._reserved = 0  # credit given to the shell for a pull that is not over
-        self._emitted = 0
+        self._untaken = 0  # outputs that the consumer has not taken, wherever they are
+        self._emitted = self._given = 0  # items put into `ready`, and taken out of it
 
     # the input side
 
@@ -127,7 +129,8 @@ class StageFlow:
         return not self._ended
 
     def reserve(self, *, eager: bool) -> int:
-        """Credit for the items that the shell should pull next; 0 if it should wait."""
+        """Credit for the items that the shell should pull next; 0 if it should wait. `eager` tells that the consumer
+        waits: what it has and did not give back, it keeps for want of more."""
         granted = self.pullable(eager=eager)
         self.window.admit(granted)
         self._reserved += granted
@@ -135,15 +138,19 @@ class StageFlow:
 
     def pullable(self, *, eager: bool) -> int:
         """Items that `reserve` would grant. A pull that is small for want of credit or of need waits until it is worth
-        its while, unless `eager`."""
+        its while, unless `eager`; then an empty stage gets an item in any case, as nothing else could go on."""
+        if not self.open:
+            return 0
         ahead = self._sizing.ahead - self._backlog.count - self._reserved
         free = self.window.room
         if self._expansion != 1.0:
             fitting = int(free / (self._expansion or self.window.items))
             free = max(fitting - self._backlog.count - self._reserved, 0 if self.window.used else 1)
-        granted = min(max(self._sizing.size, SMALL_PULL), free, ahead) if self.open else 0
+        granted = min(max(self._sizing.size, SMALL_PULL), free, ahead)
+        if granted <= 0:
+            return 1 if eager and self._idle and not (self._reserved or self.ready) else 0
         small = granted < min(self._sizing.size, self._sizing.ahead // 2)
-        return 0 if granted <= 0 or (small and not eager and self.running >= self._useful) else granted
+        return 0 if small and not eager and self.running >= self._useful else granted
 
     def release(self, items: int) -> None:
         """Credit that was reserved and not used."""
@@ -153,7 +160,7 @@ class StageFlow:
     def feed(self, batch: Batch) -> None:
         """Items that were pulled, with credit reserved before."""
         self._account.fed += len(batch)
-        if self._ended:
+        if self._failed:
             self.release(len(batch))
         else:
             self._reserved -= len(batch)
@@ -169,31 +176,34 @@ class StageFlow:
 
     # the worker side
 
-    def next_batch(self, capacity: int, now_s: float) -> Sent | None:
-        """What to submit now, if anything. Counts as running until `finished` or `broken`."""
+    def next_batch(self, capacity: int, now_s: float, *, eager: bool = False) -> Sent | None:
+        """What to submit now, if anything. Counts as running until `finished` or `broken`. `eager` as in `reserve`."""
         if self.running >= capacity:
             return None
-        sent = self._again(now_s)
+        sent = self._again(now_s, eager)
         if sent is None and (
             self.running < self._useful or not self._sizing.brief or self._oldest_s + self._linger_s < now_s
         ):
-            sent = self._fresh()
+            sent = self._fresh(eager)
         if sent is not None:
             self._running[sent] = now_s
             self.window.admit(sent.charge - len(sent.batch), sent.nbytes - sent.batch.nbytes)
         return sent
 
-    def _again(self, now_s: float) -> Sent | None:
-        back = self._recovery.next(now_s)
+    def _again(self, now_s: float, eager: bool) -> Sent | None:
+        # What was cut when items were cheaper is cut anew: now others can share it.
+        affordable = self._affordable(self._sizing.size, eager)
+        back = self._recovery.next(now_s) if affordable else None
         if back is None:
             return None
         slot, batch = back
-        if len(batch) > self._sizing.size:  # it was cut when items were cheaper: now others can share it
-            self._recovery.first(self._ordering.split(slot), batch.behind(self._sizing.size))
-            batch = batch.first(self._sizing.size)
+        if len(batch) > affordable:
+            rest, batch = batch.behind(affordable), batch.first(affordable)
+            rest.nbytes = back[1].nbytes - batch.nbytes
+            self._recovery.put(self._ordering.split(slot), rest)
         return self._sent(slot, batch)
 
-    def _fresh(self) -> Sent | None:
+    def _fresh(self, eager: bool) -> Sent | None:
         there = self._backlog.count
         if not there:
             return None
@@ -202,7 +212,7 @@ class StageFlow:
             size = self._sizing.share(there)
         elif there < size and self.running >= self._useful and (self.window.room or self._reserved):
             return None  # nobody is idle, and more can come: a fuller batch costs less
-        affordable = self._affordable(min(size, there))
+        affordable = self._affordable(min(size, there), eager)
         if not affordable:
             return None
         return self._sent(self._ordering.open(), self._backlog.take(affordable))
@@ -217,15 +227,22 @@ class StageFlow:
             nbytes += int(len(batch) * self._weight)
         return Sent(slot, batch, charge, nbytes)
 
-    def _affordable(self, items: int) -> int:
+    def _affordable(self, items: int, eager: bool) -> int:
         """As many of `items` as the window can hold when they have expanded; one at least, if it is alone."""
         if self._expansion == 1.0 and self.window.max_bytes is None:
             return items
-        alone = not self.running and self.window.used <= self._backlog.count + self._reserved
+        alone = self._alone(eager)
         fitting = min(items, self._fitting(alone))
         if self.window.max_bytes is not None:
             fitting = min(fitting, self._fitting_bytes(self.window.max_bytes - self.window.used_bytes))
         return max(fitting, 1 if alone else 0)
+
+    def _alone(self, eager: bool) -> bool:
+        """Whether an item may go whatever becomes of it: nothing runs beside it, so that one expansion at most goes
+        beyond the window, and what is out there leaves room, or will not be taken before there is more."""
+        if self.running:
+            return False
+        return not self.window.over or not self._untaken or (eager and not self.ready)
 
     def _fitting(self, alone: bool) -> int:
         """Items whose expansions fit the window."""
@@ -270,8 +287,21 @@ class StageFlow:
 
     # the output side
 
+    def take(self) -> Batch | BaseException | None:
+        """The next piece for the consumer: a batch, or what is to be raised; None if there is none."""
+        piece = self.ready.popleft() if self.ready else None
+        if isinstance(piece, Batch):
+            self._given += len(piece)
+        return piece
+
+    @property
+    def plenty(self) -> bool:
+        """Whether so much is ready, or so little is to come, that the consumer should not wait for more at once."""
+        return self._emitted - self._given >= self.window.items // 4 or not self._running
+
     def taken(self, batch: Batch) -> None:
         """The consumer is done with a batch of outputs."""
+        self._untaken -= len(batch)
         self.window.admit(-len(batch), -batch.nbytes)
 
     def new_failures(self) -> list[Failure]:
@@ -345,6 +375,7 @@ class StageFlow:
         if slot.dropped:
             self.window.admit(-charge, -nbytes)
             return
+        self._untaken += len(outputs)
         self.window.admit(len(outputs) - charge, outputs.nbytes - nbytes)
         self._release(self._ordering.put(slot, outputs))
 
@@ -373,9 +404,9 @@ class StageFlow:
         if final is not None:
             self._raise(self._ordering.split(slot), final.as_error())
         elif result.done < len(batch):
-            self._recovery.give_back(self._ordering.split(slot), batch, result.done)
-            left = len(batch) - result.done
-            self.window.admit(left, batch.nbytes * left // len(batch))
+            rest = batch.behind(result.done)
+            self._recovery.put(self._ordering.split(slot), rest)
+            self.window.admit(len(rest), rest.nbytes)
         for at, (place, outputs) in enumerate(pieces):
             self._out(place, outputs, 0 if at else sent.charge, 0 if at else sent.nbytes)
 
@@ -389,10 +420,13 @@ class StageFlow:
         """Nothing behind `slot` is wanted; `error` is raised once all that was before it is out."""
         if slot.dropped:
             return
-        self._ended = True
-        self.window.admit(-self._backlog.clear())
+        self._ended = self._failed = True
+        items, nbytes = self._backlog.clear()
+        self.window.admit(-items, -nbytes)
         if self._ordering.ordered:
-            self._ordering.cut(slot)
+            for piece in self._ordering.cut(slot):
+                if isinstance(piece, Batch):
+                    self.taken(piece)
             self._release(self._ordering.put(slot, error))
         elif self._closing is None:
             self._closing = error
@@ -408,7 +442,7 @@ class StageFlow:
             return
         self._weight = max(result.nbytes / result.done, self._weight * FORGET)
         if self._expansion != 1.0:
-            seen = len(result.data) / result.done
+            seen = (len(result.data) + len(result.failures)) / result.done
             self._expansion = max(seen, 1.000001, (self._expansion or 0) * FORGET)
 
 

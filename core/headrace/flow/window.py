@@ -27,6 +27,11 @@ class Window:
         mean = max(1, self.used_bytes // self.used)
         return max(0, min(free, -(-left // mean)))
 
+    @property
+    def over(self) -> bool:
+        """Whether more is here than the bound allows."""
+        return self.used > self.items or (self.max_bytes is not None and self.used_bytes > self.max_bytes)
+
     def admit(self, items: int, nbytes: int = 0) -> None:
         """Count `items` more (fewer, if negative)."""
         self.used += items

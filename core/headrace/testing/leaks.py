@@ -43,12 +43,12 @@ class Resources:
     def now(cls) -> Resources:
         return cls(_threads(), _children(), _descriptors(), _shared())
 
-    def left(self, *, within_s: float = GONE_S) -> list[str]:
-        """What is there now and was not then, by name, after waiting up to `within_s` seconds for it to go.
+    def left(self, *, within_s: float | None = None) -> list[str]:
+        """What is there now and was not then, by name, after waiting up to `within_s` seconds (2) for it to go.
 
         What only the garbage collector still knows is not left.
         """
-        until_s = time.monotonic() + within_s
+        until_s = time.monotonic() + (GONE_S if within_s is None else within_s)
         while found := list(self._added()):
             if time.monotonic() > until_s:
                 return found

@@ -10,6 +10,7 @@ import pytest
 
 from headrace.testing.aside import Aside
 from headrace.testing.gate import PATIENCE_S, Gate
+from headrace.testing.leaks import GONE_S
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,11 +37,13 @@ class Contract:
     capabilities  what the plugin is able to do, out of `known`; a promise that rests on another one is not tested, and
                   the result shows which: `TestMine does not claim 'linger'`
     patience_s    seconds after which what has not happened never will
+    gone_s        seconds after which all that was made for a run is gone
     """
 
     known: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     patience_s: float = PATIENCE_S
+    gone_s: float = GONE_S
 
     def require(self, *capabilities: str) -> None:
         missing = ", ".join(repr(each) for each in capabilities if each not in self.capabilities)
@@ -55,8 +58,9 @@ class Contract:
         return Aside(work, *arguments)
 
     def soon(self, work: Callable[..., R], *arguments: Any) -> R:
-        """What `work` gives; the test fails if that takes longer than `patience_s`."""
-        return Aside(work, *arguments).result(self.patience_s)
+        """What `work` gives; the test fails if that takes too long. Longer than `patience_s`, so that whoever waits
+        inside of `work` is the first to say what did not happen."""
+        return Aside(work, *arguments).result(2 * self.patience_s)
 
     def test_the_capabilities_are_known(self) -> None:
         unknown = sorted(self.capabilities - self.known)

@@ -108,13 +108,16 @@ class ThreadLane:
     def run(self) -> None:
         """A worker's turn: run what is pending, one batch after the other."""
         name = threading.current_thread().name
-        while (job := self._next(name)) is not None:
+        came_back = False
+        while (job := self._next(name, came_back)) is not None:
             batch, future = job
-            if future.set_running_or_notify_cancel():
+            came_back = future.set_running_or_notify_cancel()
+            if came_back:
                 self._run(name, batch, future)
 
-    def _next(self, name: str) -> tuple[Batch, Future[BatchResult]] | None:
+    def _next(self, name: str, came_back: bool) -> tuple[Batch, Future[BatchResult]] | None:
         with self._pool._lock:
+            self._returning -= came_back
             if self._pending:
                 self._held[name] = None
                 return self._pending.popleft()
@@ -130,18 +133,17 @@ class ThreadLane:
         else:
             self._back(name)
             future.set_result(result)
-        with self._pool._lock:
-            self._returning -= 1
 
     def _back(self, name: str) -> None:
         with self._pool._lock:
-            self._held.pop(name, None)
+            del self._held[name]
             self._returning += 1
             if self._closed:
                 self._quiet.notify_all()
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         until_s = monotonic() + timeout_s
+        me = threading.current_thread().name  # a function that closes its own run is not waited for
         with self._pool._lock:
             self._closed = True
             if cancel:
@@ -149,9 +151,9 @@ class ThreadLane:
                 dropped, self._pending = self._pending, deque()
             else:
                 dropped = deque()
-            while (self._held or self._pending) and (left_s := until_s - monotonic()) > 0:
+            while (self._held.keys() - {me} or self._pending) and (left_s := until_s - monotonic()) > 0:
                 self._quiet.wait(left_s)
-            held = Leftovers(tuple(f"{name} in stage '{self._name}'" for name in self._held))
+            held = Leftovers(tuple(f"{name} in stage '{self._name}'" for name in self._held if name != me))
             if not held:
                 self._pool._forget(self)
         for _, future in dropped:
@@ -189,7 +191,9 @@ class PipelineThreadExecutor(Standalone):
         self._lock = threading.RLock()
         self._tokens: SimpleQueue[ThreadLane | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._idle = 0  # threads that wait for a token
+        self._wanted = 0  # threads that are to be started, for tokens that are there
+        self._starters = 0  # threads that start others, or will before they do anything else
         self._lanes: list[ThreadLane] = []
         self._closed = False
 
@@ -212,16 +216,40 @@ class PipelineThreadExecutor(Standalone):
     def _send(self, lane: ThreadLane) -> None:
         """Send a worker to `lane`: an idle one, or a new one."""
         with self._lock:
-            fresh = not self._idle
-            if fresh:
-                name = f"headrace-thread-{next(_numbers)}"
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-                thread = self._threads[-1]
-            else:
+            if self._idle:
                 self._idle -= 1
+            else:
+                self._wanted += 1
+            alone = bool(self._wanted and not self._starters)
+            self._starters += alone
         self._tokens.put(lane)
-        if fresh:
-            thread.start()
+        if alone:
+            self._start_wanted()
+
+    def _start_wanted(self) -> None:
+        """Start the threads that are wanted. Each that begins helps with the others: to start one takes so long that
+        thirty in a row would come late. Whoever is at it, or about to be, counts in `_starters`."""
+        while (thread := self._next_thread()) is not None:
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads: those that there are must do
+                with self._lock:
+                    self._threads.remove(thread)
+                    self._starters -= 2  # its, and this one
+                    if not self._threads:
+                        raise
+                return
+
+    def _next_thread(self) -> threading.Thread | None:
+        with self._lock:
+            if self._closed or not self._wanted:
+                self._starters -= 1
+                return None
+            self._wanted -= 1
+            self._starters += 1
+            name = f"headrace-thread-{next(_numbers)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            return self._threads[-1]
 
     def _forget(self, lane: ThreadLane) -> None:
         with self._lock:
@@ -229,24 +257,30 @@ class PipelineThreadExecutor(Standalone):
                 self._lanes.remove(lane)
 
     def _work(self) -> None:
+        self._start_wanted()
         while (lane := self._tokens.get()) is not None:
             lane.run()
             del lane  # an idle thread keeps nothing alive
             with self._lock:
-                self._idle += 1
+                if self._wanted:
+                    self._wanted -= 1  # this one takes the token that a new thread was to have
+                else:
+                    self._idle += 1
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         until_s = monotonic() + timeout_s
         with self._lock:
-            self._closed = True
             lanes, self._lanes = self._lanes, []
         left = Leftovers()
         for lane in lanes:
             left += lane.close(cancel=cancel, timeout_s=max(0.0, until_s - monotonic()))
-        for _ in self._threads:
+        with self._lock:
+            self._closed = True
+            threads = list(self._threads)
+        for _ in threads:
             self._tokens.put(None)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
+        for thread in threads:
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(max(0.0, until_s - monotonic()))
         return left
 

@@ -56,12 +56,13 @@ class ExecutorCase(Contract):
         return Pipeline("contract", window=window).source("items", items)
 
 
-def stage(fn: Callable[[Any], Any], degree: int = 2) -> StageSpec:
-    return StageSpec("stage", Kernel((Op("stage", "map", fn),)), degree)
+def stage(fn: Callable[[Any], Any], degree: int = 2, kind: str = "map") -> StageSpec:
+    return StageSpec("stage", Kernel((Op("stage", kind, fn),)), degree)
 
 
-def batch(number: int) -> Batch:
-    return Batch(number, [number], [number], time.monotonic())
+def batch(first: int, items: int = 1, bound: int | None = None) -> Batch:
+    index = range(first, first + items)
+    return Batch(first, index, list(index), time.monotonic(), bound=bound)
 
 
 def counts(stats: OperatorStats) -> dict[str, int]:

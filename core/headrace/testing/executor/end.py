@@ -62,10 +62,11 @@ class EndPromises(ExecutorCase):
         before = Resources.now()
         executor, source = self.make_executor(), Source(items)
         self.soon(way, partial(self.stream, fn, source, executor))
-        assert source.closed.wait(2), "the source was not closed within 2 s"
+        assert source.closed.wait(self.gone_s), f"the source was not closed within {self.gone_s} s"
         assert source.closed_where_pulled, "the source was closed by another thread than pulled it"
         assert not executor.close()
-        assert not (left := before.left()), f"still there 2 s after the end: {left}"
+        left = before.left(within_s=self.gone_s)
+        assert not left, f"still there {self.gone_s} s after the end: {', '.join(left)}"
 
     @needs("overlap", "in_process")
     def test_end_gives_up_what_has_not_begun_and_names_what_is_held(self) -> None:

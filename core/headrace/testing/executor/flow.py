@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from headrace.testing.executor.case import ExecutorCase
+from headrace.testing.executor.case import ExecutorCase, batch, stage
 from headrace.testing.executor.functions import (
     Living,
     double,
     number_of,
     slow,
+    twice,
 )
 from headrace.testing.promises import needs
 from headrace.testing.source import Source
@@ -103,6 +104,12 @@ class FlowPromises(ExecutorCase):
 
         assert self.soon(consume) == 1_000 * expansion
 
+    def test_bound_of_a_batch_is_heeded(self) -> None:
+        lane = self.executor.open(stage(twice, kind="flat_map"))
+        result = lane.submit(batch(0, 100, bound=10)).result(self.patience_s)
+        assert len(result.data) <= 12, f"{len(result.data)} outputs of a batch that was to stop at 10"
+        assert result.done == len(result.data) // 2
+
     def test_bound_of_memory_does_not_grow_with_the_input(self) -> None:
         window, peak = 100, 0
 
@@ -145,8 +152,8 @@ class FlowPromises(ExecutorCase):
     # batching
 
     def test_batching_tiny_functions_travel_many_at_a_time(self) -> None:
-        result = self.soon(self.pipeline(range(20_000)).map("double", double, **self.here).execute)
-        assert result.report["double"].batches <= 2_000
+        result = self.soon(self.pipeline(range(5_000)).map("double", double, **self.here).execute)
+        assert result.report["double"].batches <= 500
 
     def test_batching_slow_functions_travel_alone(self) -> None:
         result = self.soon(self.pipeline(range(50)).map("slow", slow, **self.here).execute)
@@ -155,7 +162,7 @@ class FlowPromises(ExecutorCase):
     # overlap
 
     @needs("overlap", "in_process")
-    def test_overlap_of_two_batches_of_astage(self) -> None:
+    def test_overlap_of_two_batches_of_a_stage(self) -> None:
         both = threading.Barrier(2)
 
         def meet(item: int) -> int:

@@ -1,0 +1,383 @@
+"""A stage's flow without threads: random schedules of what workers, source and consumer do, each from a seed.
+
+A failing seed is named by the error; `HEADRACE_SEED=<seed> pytest tests/flow/test_stage.py` runs it alone, the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+import reference
+from headrace.batch import Batch, BatchResult, Failure, Tally
+from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
+from headrace.flow import kernel as kernel_module
+from headrace.flow.kernel import Control, Kernel, Op
+from headrace.flow.ledger import Account
+from headrace.flow.stage import FlowSettings, Sent, StageFlow
+
+SEEDS_PER_TEST = 100
+BOOKED = ("taken", "done", "filtered", "skipped", "dead", "emitted", "retried", "raised")
+
+
+# Random operators ---------------------------------------------------------------------------------------------------
+
+
+class Work:
+    """A user's function. What it does follows from the item, and from how often the item was tried."""
+
+    def __init__(self, kind: str, salt: int, fan: int, every: int, times: int) -> None:
+        self.kind, self.salt, self.fan, self.every, self.times = kind, salt, fan, every, times
+        self.tried: Counter[Any] = Counter()
+        self.before_each: Callable[[], None] = lambda: None
+
+    def __call__(self, item: tuple[int, ...]) -> Any:
+        self.before_each()
+        self.tried[item] += 1
+        number = hash((self.salt, *item)) // 8
+        if self.every and number % self.every == 0 and self.tried[item] <= self.times:
+            raise StopIteration if number % 5 == 0 else ValueError(item)
+        if self.kind == "map":
+            return (*item, -1)
+        if self.kind == "filter":
+            return number % 3 > 0
+        children = number % (self.fan + 1) if number % 7 else 3 * self.fan  # a few are large
+        return [(*item, ordinal) for ordinal in range(children)]
+
+    def fresh(self) -> Work:
+        return Work(self.kind, self.salt, self.fan, self.every, self.times)
+
+
+def some_steps(random: Random) -> list[reference.Step]:
+    kinds = random.choices(["map", "filter", "flat_map"], k=random.choice([1, 1, 1, 2, 3]))
+    return [
+        reference.Step(
+            f"{kind} {at}",
+            kind,
+            Work(
+                kind,
+                salt=random.randrange(1_000),
+                fan=random.choice([1, 2, 5, 30]),
+                every=random.choice([0, 0, 2, 5, 30]),
+                times=random.choice([1, 2, 99]),
+            ),
+            on_error=random.choice(["raise", "skip", "dead_letter", "dead_letter"]),
+            retries=random.choice([0, 0, 1, 2]),
+        )
+        for at, kind in enumerate(kinds)
+    ]
+
+
+def largest_expansion(items: Iterable[Any], steps: list[reference.Step]) -> int:
+    """The most that one input comes to, anywhere on its way."""
+    largest = 1
+    for item in items:
+        at = [item]
+        for step in steps:
+            if step.kind == "flat_map":
+                # What fails at first counts too: it may succeed in the end.
+                at = [child for each in at for child in Work("flat_map", step.fn.salt, step.fn.fan, 0, 0)(each)]
+            elif step.kind == "map":
+                at = [(*each, -1) for each in at]
+            largest = max(largest, len(at))
+    return largest
+
+
+# A schedule ---------------------------------------------------------------------------------------------------------
+
+
+class Schedule:
+    """One stage and all that is around it: its source, its workers, its consumer, and a clock, driven by a seed."""
+
+    def __init__(self, seed: int, clock: Callable[[], float]) -> None:
+        self.random = random = Random(seed)
+        self.clock = clock
+        self.items = [(number,) for number in range(random.choice([0, 1, 5, 30, 200]))]
+        self.steps = some_steps(random)
+        self.ordered = random.random() < 0.7
+        self.window = random.choice([1, 2, 5, 20, 100])
+        self.degree = random.randint(1, 4)
+        self.capacity = self.degree * random.randint(1, 3)
+        self.settings = FlowSettings(
+            window=self.window,
+            max_bytes=random.choice([None, None, 1, 300]),
+            ordered=self.ordered,
+            adaptive=random.random() < 0.9,
+            aim_s=random.choice([0.0001, 0.005, 10.0]),
+        )
+        self.ops = tuple(
+            Op(step.name, step.kind, step.fn.fresh(), step.on_error, step.retries + 1) for step in self.steps
+        )
+        for op in self.ops:
+            op.fn.before_each = self._perhaps_cut
+        measure = None if self.settings.max_bytes is None else (lambda item: 7 * len(item))
+        self.kernels = [Kernel(self.ops, limit_s=limit_s, measure=measure) for limit_s in (None, 0.0)]
+        self.measure = measure
+        self.account = Account(tuple(op.name for op in self.ops), ("source",))
+        self.flow = StageFlow("stage", self.kernels[0], self.settings, self.degree, self.account)
+        self.largest = largest_expansion(self.items, self.steps)
+        self.eager = False
+        self.cut_share = random.choice([0.0, 0.02, 0.3])
+        self.break_share = random.choice([0.0, 0.0, 0.0, 0.02])
+        self.keeps = random.choice([0, 0, random.randrange(self.window)])  # what a gate would hold for want of more
+        self.stop_at = random.choice([None, None, random.randrange(len(self.items) + 1)])
+        self.source_error = random.choice([None, None, OSError("no more")])
+        self.fed = self.pulling = 0
+        self.running: list[Sent] = []
+        self.at_work: Batch | None = None
+        self.held: deque[Batch] = deque()  # taken off `ready`, and not given back
+        self.outputs: list[Any] = []
+        self.index: list[Any] = []
+        self.failures: list[Failure] = []
+        self.error: BaseException | None = None
+        self.broken = self.stopped = False
+        self.here = 0  # items between source and consumer, as they can be counted from outside
+
+    # what may happen
+
+    def pull(self) -> bool:
+        """Begin a pull, or bring in some of what it was to bring."""
+        if not self.pulling:
+            self.pulling = self.flow.reserve(eager=self.eager)
+            self.here += self.pulling
+            return self.pulling > 0
+        first, some = self.fed, self.random.randint(0, self.pulling)
+        data = self.items[first : first + some]
+        if data:
+            self.fed += len(data)
+            self.pulling -= len(data)
+            nbytes = sum(map(self.measure, data)) if self.measure else 0
+            self.flow.feed(Batch(first, range(first, self.fed), data, 0.0, nbytes=nbytes))
+        if self.fed == len(self.items) or self.random.random() < 0.5:
+            self.flow.release(self.pulling)
+            self.here -= self.pulling
+            self.pulling = 0
+        if self.fed == len(self.items):
+            self.flow.end(self.source_error)
+        return True
+
+    def send(self) -> bool:
+        sent = self.flow.next_batch(self.capacity, self.clock(), eager=self.eager)
+        if sent is not None:
+            assert len(sent.batch) > 0
+            self.running.append(sent)
+        return sent is not None
+
+    def finish(self) -> bool:
+        if not self.running:
+            return False
+        sent = self.running.pop(self.random.randrange(len(self.running)))
+        if self.random.random() < self.break_share:
+            self.broken = True
+            self.flow.broken(sent, RuntimeError("no worker"))
+            return True
+        self.at_work = sent.batch
+        taken = len(sent.batch)
+        result = self.random.choice(self.kernels).run(sent.batch, Control(), "worker")
+        self.at_work = None
+        assert 0 < result.done <= taken
+        again = sum(failure.verdict == "retry" for failure in result.failures)
+        self.here += len(result.data) + again - result.done
+        self.flow.finished(sent, result, self.clock())
+        return True
+
+    def take(self) -> bool:
+        piece = self.flow.take()
+        if piece is None:
+            return False
+        if isinstance(piece, BaseException):
+            self.error = piece
+            return True
+        assert piece.seq == len(self.outputs)
+        assert len(piece) == len(piece.index) > 0
+        self.outputs += piece.data
+        self.index += piece.index
+        self.held.append(piece)
+        return True
+
+    def give_back(self) -> bool:
+        """All that the consumer does not keep, in parts if need be."""
+        given = False
+        while (surplus := sum(map(len, self.held)) - self.keeps) > 0:
+            whole = part = self.held.popleft()
+            if len(whole) > surplus:
+                part, rest = whole.first(surplus), whole.behind(surplus)
+                rest.nbytes = whole.nbytes - part.nbytes
+                self.held.appendleft(rest)
+            self.here -= len(part)
+            self.flow.taken(part)
+            given = True
+        return given
+
+    def stop(self) -> bool:
+        """The user wants no more."""
+        if self.stop_at is None or self.fed < self.stop_at or not self.flow.open:
+            return False
+        self.stopped = True
+        self.flow.end()
+        return True
+
+    def _perhaps_cut(self) -> None:
+        if self.at_work is not None and self.random.random() < self.cut_share:
+            self.at_work.cut()
+
+    # all of it
+
+    def run(self) -> None:
+        self._at_random()
+        self._to_the_end()
+
+    def _at_random(self) -> None:
+        actions = [self.pull, self.send, self.finish, self.take, self.give_back, self.stop]
+        weights = [self.random.choice([1, 5, 20]) for _ in actions]
+        for _ in range(self.random.choice([0, 30, 300])):
+            if self.error is None:
+                action = self.random.choices(actions, weights)[0]
+                if action != self.pull or self.pulling or self.flow.open:
+                    action()
+                    self.check_bound()
+
+    def _to_the_end(self) -> None:
+        """Everybody does what there is to do, until all is out; there must always be something to do."""
+        while self.error is None and not (self.flow.exhausted and not self.flow.ready):
+            moved = [act() for act in (self.give_back, self.take, self.finish, self.send) if self.error is None]
+            self.check_bound()
+            self.eager = not any(moved)
+            if self.eager and self.error is None:
+                assert (self.pulling or self.flow.open) and self.pull() or self.send(), f"stuck: {self.flow!r}"
+        self.failures += self.flow.new_failures()
+
+    def check_bound(self) -> None:
+        """The window, and one expansion for each batch on its way, as it is held whole."""
+        if self.error is not None or self.flow._failed:
+            return
+        assert self.here <= self.flow.window.used, "not all is counted"
+        kept = self.window if self.keeps else 0
+        assert self.here <= self.window + kept + self.capacity * (self.largest - 1)
+
+    # what came of it
+
+    def check(self) -> None:
+        steps = [reference.Step(**{**vars(step), "fn": step.fn.fresh()}) for step in self.steps]
+        expected = reference.run(self.items[: self.fed], steps)
+        if self.ordered:
+            self._check_ordered(expected)
+        else:
+            self._check_unordered(expected)
+        if expected.error is None and not self.broken:
+            self._check_whole(expected)
+
+    def _check_ordered(self, expected: reference.Outcome) -> None:
+        count = len(self.outputs)
+        assert self.outputs == expected.outputs[:count]
+        assert self.index == expected.index[:count]
+        if isinstance(self.error, ExecutorFailed):
+            assert self.broken
+        elif expected.error is not None:
+            assert isinstance(self.error, OperatorFailed)
+            assert (self.error.operator, self.error.index, self.error.item) == (
+                expected.error.operator,
+                expected.error.index,
+                expected.error.item,
+            )
+            assert count == len(expected.outputs)
+        else:
+            assert self.error is (None if self.stopped else self.source_error)
+            assert count == len(expected.outputs)
+
+    def _check_unordered(self, expected: reference.Outcome) -> None:
+        spared = [
+            reference.Step(step.name, step.kind, step.fn.fresh(), "dead_letter", step.retries) for step in self.steps
+        ]
+        all_there_is = reference.run(self.items[: self.fed], spared)
+        assert not Counter(self.outputs) - Counter(all_there_is.outputs)
+        if isinstance(self.error, OperatorFailed):
+            ends = {step.name for step in self.steps if step.on_error == "raise"}
+            assert self.error.operator in ends
+            assert (self.error.operator, self.error.index) in {
+                (letter.operator, letter.index) for letter in all_there_is.letters
+            }
+        elif isinstance(self.error, ExecutorFailed):
+            assert self.broken
+        elif expected.error is not None or self.broken:
+            assert self.error is self.source_error  # whichever came first
+        else:
+            assert Counter(zip(self.index, self.outputs, strict=True)) == Counter(
+                zip(expected.index, expected.outputs, strict=True)
+            )
+
+    def _check_whole(self, expected: reference.Outcome) -> None:
+        for step, tally in zip(self.steps, self.account.tallies, strict=True):
+            count = expected.counts[step.name]
+            assert [getattr(tally, each) for each in BOOKED] == [getattr(count, each) for each in BOOKED], step
+        assert self.account.fed == self.fed
+        assert not any(self.account.abandoned(position) for position in range(len(self.steps)))
+        found = Counter(
+            (failure.name, failure.index, failure.item, failure.attempts)
+            for failure in self.failures
+            if failure.verdict == "dead_letter"
+        )
+        assert found == Counter(
+            (letter.operator, letter.index, letter.item, letter.attempts) for letter in expected.letters
+        )
+        self.keeps = 0
+        self.give_back()
+        assert (self.flow.window.used, self.flow.window.used_bytes) == (self.pulling, 0)
+        assert self.flow.running == 0 and self.flow.due_s is None
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """The time, which goes on by a millisecond or so each time that somebody looks: so a seed always does the same."""
+    random, now_s = Random(0), [0.0]
+
+    def look() -> float:
+        now_s[0] += random.choice([1e-7, 1e-5, 1e-3])
+        return now_s[0]
+
+    def reset() -> float:
+        random.seed(0)
+        now_s[0] = 0.0
+        return 0.0
+
+    monkeypatch.setattr(kernel_module, "perf_counter", look)
+    monkeypatch.setattr(kernel_module, "thread_time", look)
+    look.reset = reset  # type: ignore[attr-defined]
+    return look
+
+
+def run_seed(seed: int, clock: Any) -> None:
+    clock.reset()
+    schedule = Schedule(seed, clock)
+    try:
+        schedule.run()
+        schedule.check()
+    except BaseException as error:
+        error.add_note(f"HEADRACE_SEED={seed} runs this schedule alone")
+        raise
+
+
+def blocks(count: int) -> list[range]:
+    """The seeds of each test, or the one that was asked for."""
+    alone = os.environ.get("HEADRACE_SEED")
+    if alone is not None:
+        return [range(int(alone), int(alone) + 1)]
+    return [range(at * SEEDS_PER_TEST, (at + 1) * SEEDS_PER_TEST) for at in range(count)]
+
+
+@pytest.mark.parametrize("seeds", blocks(15), ids=lambda seeds: f"from-{seeds.start}")
+def test_any_schedule_gives_what_the_oracle_gives(seeds: range, clock: Callable[[], float]) -> None:
+    for seed in seeds:
+        run_seed(seed, clock)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("seeds", blocks(300), ids=lambda seeds: f"from-{seeds.start}")
+def test_many_schedules_give_what_the_oracle_gives(seeds: range, clock: Callable[[], float]) -> None:
+    for seed in seeds:
+        run_seed(seed, clock)
