@@ -463,7 +463,9 @@ def test_the_error_names_the_item_by_its_index(profile: str) -> None:
     with pytest.raises(OperatorFailed) as caught:
         pipeline.map("halve", halve).execute()
     assert (caught.value.operator, caught.value.index, caught.value.item) == ("halve", (91, 1), 91)
-    assert caught.value.result.outputs == [halve(each) for number in range(1, 91, 2) for each in (0, number)] + [halve(0)]
+    assert caught.value.result.outputs == [halve(each) for number in range(1, 91, 2) for each in (0, number)] + [
+        halve(0)
+    ]
 
 
 # A kernel that is wrong ---------------------------------------------------------------------------------------------

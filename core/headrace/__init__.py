@@ -29,7 +29,7 @@ _PLUGINS = {
     "SerialExecutor": ("executor", "serial"),
 }
 
-__all__ = sorted([*_HOME, *_PLUGINS])  # noqa: PLE0605 - type checkers read __init__.pyi
+__all__ = sorted([*_HOME, *_PLUGINS])
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]

@@ -77,7 +77,7 @@ def _check_function(name: str, kind: str, fn: Any) -> None:
 
 
 def _check_executor(name: str, kind: str, executor: Any) -> None:
-    named = isinstance(executor, str) or hasattr(executor, "settings") and hasattr(executor, "name")
+    named = isinstance(executor, str) or (hasattr(executor, "name") and hasattr(executor, "settings"))
     if not named and not all(callable(getattr(executor, method, None)) for method in ("open", "close")):
         raise SettingsError(
             f"{kind} '{name}': executor must be 'auto', the name of an executor plugin, a PluginRef, "

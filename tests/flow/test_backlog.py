@@ -11,7 +11,9 @@ from headrace.flow.backlog import Backlog
 
 
 def batch(first: int, count: int, nbytes: int = 0, born_s: float = 0.0) -> Batch:
-    return Batch(first, range(first, first + count), [f"item {at}" for at in range(first, first + count)], born_s, nbytes=nbytes)
+    return Batch(
+        first, range(first, first + count), [f"item {at}" for at in range(first, first + count)], born_s, nbytes=nbytes
+    )
 
 
 def test_a_batch_that_fits_goes_as_it_came() -> None:

@@ -102,7 +102,9 @@ class Shelf:
             raise self.error(item)
 
 
-def sink(shelf: Callable[[Any], Any], on_error: str = "raise", attempts: int = 1, **more: Any) -> tuple[SinkGate, Account]:
+def sink(
+    shelf: Callable[[Any], Any], on_error: str = "raise", attempts: int = 1, **more: Any
+) -> tuple[SinkGate, Account]:
     account = Account(("sink",))
     return SinkGate(account, Op("sink", "sink", shelf, on_error, attempts), **more), account
 

@@ -40,7 +40,14 @@ GOOD = {
     "expanded": (batch(2), result(5, [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)], 2, tally(taken=2, done=2, emitted=5))),
     "fused": (
         batch(2),
-        result(3, [(0, 0), (0, 1), (1, 0)], 2, mapped(2), tally(taken=2, done=2, emitted=4), tally(taken=4, done=3, filtered=1, emitted=3)),
+        result(
+            3,
+            [(0, 0), (0, 1), (1, 0)],
+            2,
+            mapped(2),
+            tally(taken=2, done=2, emitted=4),
+            tally(taken=4, done=3, filtered=1, emitted=3),
+        ),
     ),
     "to be tried again": (batch(2), result(1, [0], 2, tally(taken=2, done=1, retried=1, emitted=1))),
     "tried again": (batch(1, attempt=2, enter=1), result(1, None, 1, tally(), tally(done=1, emitted=1))),

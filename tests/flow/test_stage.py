@@ -74,14 +74,15 @@ def some_steps(random: Random) -> list[reference.Step]:
 
 
 def largest_expansion(items: Iterable[Any], steps: list[reference.Step]) -> int:
-    """The most that one input comes to, anywhere on its way."""
+    """The most that one input comes to, anywhere on its way. An item that waits to be tried again is one, whatever will
+    come of it."""
     largest = 1
     for item in items:
         at = [item]
         for step in steps:
             if step.kind == "flat_map":
-                # What fails at first counts too: it may succeed in the end.
-                at = [child for each in at for child in Work("flat_map", step.fn.salt, step.fn.fan, 0, 0)(each)]
+                never_fails = Work("flat_map", step.fn.salt, step.fn.fan, 0, 0)
+                at = [child for each in at for child in never_fails(each) or [each]]
             elif step.kind == "map":
                 at = [(*each, -1) for each in at]
             largest = max(largest, len(at))

@@ -51,7 +51,9 @@ def test_items_without_bytes_are_bounded_by_their_number() -> None:
     assert window.room == 8
 
 
-@pytest.mark.parametrize(("item", "at_least"), [(b"x" * 1_000, 1_000), (["x" * 500] * 4, 2_000), ({"a": b"y" * 300}, 300)])
+@pytest.mark.parametrize(
+    ("item", "at_least"), [(b"x" * 1_000, 1_000), (["x" * 500] * 4, 2_000), ({"a": b"y" * 300}, 300)]
+)
 def test_sizeof_looks_into_containers(item: object, at_least: int) -> None:
     assert at_least <= sizeof(item) < 2 * at_least + 500
 

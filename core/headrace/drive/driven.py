@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from headrace.batch import BatchResult
 
 NAP_S = 0.001
-"""A consumer that was served is woken again after so many seconds, if it waits: it takes all that has come by then. To be
-woken for each batch of some milliseconds costs as much as the batch."""
+"""A consumer that was served is woken again after so many seconds, if it waits, and takes all that has come by then: to
+be woken for every batch costs as much as the batch does."""
 FIRST_S = 0.001
 """Seconds that the puller leaves the interpreter lock to the first item, at most."""
 
@@ -82,8 +82,8 @@ class Driven:
                 due = self._due()  # some may go just because the consumer waits
                 if not due:
                     self._wake_puller()
-                    ends = [end_s - now_s for end_s in (until_s, self._nap_until_s) if end_s is not None and end_s > now_s]
-                    self._output.wait(min(ends, default=None))
+                    ends = [end_s for end_s in (until_s, self._nap_until_s) if end_s is not None and end_s > now_s]
+                    self._output.wait(min(ends) - now_s if ends else None)
                 self._consumer_waits = False
             self._submit(due)
         return give(piece, failures, self._listen)
@@ -207,9 +207,9 @@ class Driven:
             if sent is None:
                 break
             due.append(sent)
-        if self._consumer_waits and (self._flow.ready or self._flow.exhausted):
-            if now_s >= self._nap_until_s or self._flow.plenty:
-                self._output.notify()
+        served = self._consumer_waits and (self._flow.ready or self._flow.exhausted)
+        if served and (now_s >= self._nap_until_s or self._flow.plenty):
+            self._output.notify()
         if due and self._clock_waits and self._flow.due_s is not None:
             self._ticking.notify()
         return due

@@ -76,7 +76,7 @@ class Stream(Iterator[Any]):
         except (_Closed, StopIteration):
             pass
         except ValueError:
-            if not self._batches.gi_running:  # else another thread has just begun to wait in it
+            if getgeneratorstate(self._batches) != GEN_RUNNING:  # else another thread has just begun to wait in it
                 raise
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 from headrace.batch import Batch
 
@@ -76,9 +77,7 @@ def _joined(parts: list[Batch]) -> Batch:
 
 def _joined_index(parts: list[Sequence[int | tuple[int, ...]]]) -> Sequence[int | tuple[int, ...]]:
     """One index of several: still a range where they are ranges that follow each other."""
-    first, last = parts[0], parts[-1]
-    if all(isinstance(part, range) for part in parts):
-        whole = range(first.start, last.stop)  # type: ignore[attr-defined]
-        if len(whole) == sum(map(len, parts)) and all(a.stop == b.start for a, b in zip(parts, parts[1:])):  # type: ignore[attr-defined]
-            return whole
+    ranges = [part for part in parts if isinstance(part, range)]
+    if len(ranges) == len(parts) and all(one.stop == next.start for one, next in pairwise(ranges)):
+        return range(ranges[0].start, ranges[-1].stop)
     return [path for part in parts for path in part]
