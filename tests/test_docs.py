@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def test_the_readme_shows_the_two_commands_first() -> None:
     assert re.search(r"^demo:.*\n\t.*headrace demo", makefile, re.MULTILINE)
     assert re.search(r"^test:.*\n\t.*pytest", makefile, re.MULTILINE)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_figures_are_those_that_the_benchmark_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the benchmark runs, and that its figures come from right results, is tested in test_benchmarks.py."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import readme
+
+    results = json.loads(readme.RESULTS.read_text())
+    assert results["options"] == {"rounds": results["options"]["rounds"], "quick": False}
+    assert set(results["rows"]) == {"A1", "A2", "A3", "A4", "A5", "A7"}
+    page = readme.README.read_text()
+    assert readme.put_into(page, readme.figures(results)) == page
 
 
 def test_links_lead_somewhere() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from headrace.flow.sizing import AHEAD_S, GROWTH, RECENT, WORTH_S, Sizing
@@ -25,7 +27,7 @@ def test_it_grows_by_a_limited_factor() -> None:
     for _ in range(6):
         sizing.observe(sizing.size, sizing.size * 1e-7, 0.0)
         sizes.append(sizing.size)
-    assert all(size == before * GROWTH for before, size in zip(sizes, sizes[1:], strict=False))
+    assert all(size == before * GROWTH for before, size in pairwise(sizes))
 
 
 @pytest.mark.parametrize(("cost_s", "size"), [(0.00005, 100), (0.001, 5), (0.004, 1), (1.0, 1)])

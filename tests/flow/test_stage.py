@@ -1,21 +1,22 @@
 """A stage's flow without threads: random schedules of what workers, source and consumer do, each from a seed.
 
-A failing seed is named by the error; `HEADRACE_SEED=<seed> pytest tests/flow/test_stage.py` runs it alone, the same way.
+A failing seed is named by the error; `HEADRACE_SEED=<seed> pytest tests/flow/test_stage.py` runs it alone, the same
+way.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
 import pytest
 
 import reference
-from headrace.batch import Batch, BatchResult, Failure, Tally
-from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
+from headrace.batch import Batch, Failure
+from headrace.errors import ExecutorFailed, OperatorFailed
 from headrace.flow import kernel as kernel_module
 from headrace.flow.kernel import Control, Kernel, Op
 from headrace.flow.ledger import Account
@@ -250,7 +251,8 @@ class Schedule:
             self.check_bound()
             self.eager = not any(moved)
             if self.eager and self.error is None:
-                assert (self.pulling or self.flow.open) and self.pull() or self.send(), f"stuck: {self.flow!r}"
+                pulled = (self.pulling or self.flow.open) and self.pull()
+                assert pulled or self.send(), f"stuck: {self.flow!r}"
         self.failures += self.flow.new_failures()
 
     def check_bound(self) -> None:

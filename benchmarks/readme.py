@@ -1,0 +1,84 @@
+"""The figures in the README, from the results that `bench_thread.py --json` wrote.
+
+python benchmarks/readme.py          put them into README.md, between its two marks
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "bench_thread.json"
+README = ROOT / "README.md"
+MARKS = "<!-- figures: made by benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
+
+
+def figures(results: dict[str, Any]) -> str:
+    """A Markdown table of all rows, and a line on the machine and the versions."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    head = (
+        "| | the work | limit | Headrace | best peer | target | reached |\n|---|---|---|---|---|---|---|\n"
+        + "".join(_line(name, row) for name, row in results["rows"].items())
+    )
+    tail = (
+        f"\nMedians of {results['options']['rounds']} interleaved rounds, each in a fresh process, on {machine['cores']} cores "
+        f"({machine['processor']}), {machine['python']}; targets are held against ratios within the same round. The peers, "
+        f"used as their documentation says: {versions}. `make bench` measures yours.\n"
+    )
+    return head + tail
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    """A row of the table; one more for each further target."""
+    key, unit = _figure(row)
+    ours = f"{_number(_median(row['contenders']['headrace'], key))} {unit}"
+    first = [name, row["title"], _best(row, key, "limit"), ours, _best(row, key, "peer")]
+    lines = []
+    for target in row["targets"]:
+        asked = target["text"].removeprefix("headrace: ")
+        reached = f"{target['reached']}{'' if target['met'] else ' **missed**'}"
+        lines.append(f"| {' | '.join([*first, asked, reached])} |\n")
+        first = [""] * len(first)
+    return "".join(lines)
+
+
+def _figure(row: dict[str, Any]) -> tuple[str, str]:
+    """The key of the row's first figure, and its unit."""
+    rounds = row["contenders"]["headrace"]["rounds"]
+    key = next(iter(next(iter(rounds.values()))))
+    return key, {"us": "µs", "s": "s", "ms": "ms"}.get(key, "items")
+
+
+def _best(row: dict[str, Any], key: str, kind: str) -> str:
+    of_kind = {
+        name: _median(contender, key)
+        for name, contender in row["contenders"].items()
+        if contender["kind"] == kind and not contender["reason"]
+    }
+    if not of_kind:
+        return ""
+    name = min(of_kind, key=lambda each: of_kind[each])
+    return f"{_number(of_kind[name])} ({name.removeprefix('limit: ')})"
+
+
+def _median(contender: dict[str, Any], key: str) -> float:
+    return statistics.median(figures[key] for figures in contender["rounds"].values())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def put_into(readme: str, table: str) -> str:
+    """The README with `table` between its marks."""
+    before, rest = readme.split(MARKS[0])
+    return before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+if __name__ == "__main__":
+    README.write_text(put_into(README.read_text(), figures(json.loads(RESULTS.read_text()))))
+    print(f"{README.name} has the figures of {RESULTS.relative_to(ROOT)}")
