@@ -20,16 +20,14 @@ def figures(results: dict[str, Any]) -> str:
     """A Markdown table of all rows, and a line on the machine and the versions."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    head = (
-        "| | the work | limit | Headrace | best peer | target | reached |\n|---|---|---|---|---|---|---|\n"
-        + "".join(_line(name, row) for name, row in results["rows"].items())
-    )
+    head = "| | the work | limit | Headrace | best peer | target | reached |\n|---|---|---|---|---|---|---|\n"
+    lines = "".join(_line(name, row) for name, row in results["rows"].items())
     tail = (
-        f"\nMedians of {results['options']['rounds']} interleaved rounds, each in a fresh process, on {machine['cores']} cores "
-        f"({machine['processor']}), {machine['python']}; targets are held against ratios within the same round. The peers, "
-        f"used as their documentation says: {versions}. `make bench` measures yours.\n"
+        f"\nMedians of {results['options']['rounds']} interleaved rounds, each in a fresh process, on "
+        f"{machine['cores']} cores ({machine['processor']}), {machine['python']}; targets are held against ratios within "
+        f"the same round. The peers, used as their documentation says: {versions}. `make bench` measures yours.\n"
     )
-    return head + tail
+    return head + lines + tail
 
 
 def _line(name: str, row: dict[str, Any]) -> str:

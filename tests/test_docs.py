@@ -1,4 +1,4 @@
-"""What the documentation says is run: every Python block of the README and of `docs/`, and the README's two commands."""
+"""What the documentation says is run: each Python block of the README and of `docs/`, and the two commands."""
 
 from __future__ import annotations
 

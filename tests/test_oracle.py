@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 from zlib import crc32
 
@@ -30,13 +32,13 @@ from headrace.flow.kernel import Kernel
 
 # Threads take the time that they take. The quick profile tries the same examples each time.
 _calm = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("quick", deadline=None, derandomize=True, max_examples=100, suppress_health_check=_calm)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=200, suppress_health_check=_calm)
 settings.register_profile("long", deadline=None, max_examples=2_000, suppress_health_check=_calm)
 QUICK, LONG = settings.get_profile("quick"), settings.get_profile("long")
 
 PROFILES = ("serial", "balanced")
 ALWAYS = 99
-WAIT_S = 2
+WAIT_S = 30
 BOOKED = ("taken", "done", "filtered", "skipped", "dead", "emitted", "retried", "raised")
 
 
@@ -150,9 +152,11 @@ class Chain:
         ]
         return reference.run(self.source(), steps)
 
-    def pipeline(self, profile: str, works: dict[str, Work]) -> Pipeline:
+    def pipeline(
+        self, profile: str, works: dict[str, Work], source: Callable[[], Iterator[Any]] | None = None
+    ) -> Pipeline:
         pipeline = Pipeline("chain", profile, window=self.window, max_bytes=self.max_bytes)
-        pipeline.source("source", self.source)
+        pipeline.source("source", source or self.source)
         for step in self.steps:
             if step.kind == "batch":
                 pipeline.batch(step.name, step.size)
@@ -175,11 +179,11 @@ def steps(draw: st.DrawFn, kind: str, name: str, window: int, ordered: bool) -> 
     step = Step(
         name,
         kind,
-        every=draw(st.sampled_from([0, 1, 2, 3, 11, 40])),
+        every=draw(st.sampled_from([0, 40, 11, 5, 2, 40, 11, 0, 1])),
         fault=draw(FAULTS),
         times=draw(st.sampled_from([1, 2, ALWAYS])),
         late=kind in ("filter", "flat_map") and draw(st.booleans()),
-        on_error=draw(st.sampled_from(["raise", "skip", "dead_letter"])),
+        on_error=draw(st.sampled_from(["dead_letter", "skip", "dead_letter", "raise"])),
         retries=draw(st.integers(0, 2)),
     )
     if kind == "sink":
@@ -195,14 +199,14 @@ def steps(draw: st.DrawFn, kind: str, name: str, window: int, ordered: bool) -> 
 @st.composite
 def chains(draw: st.DrawFn, *, ordered: bool = True) -> Chain:
     """Any chain; if not `ordered`, one that gives the same whatever overtakes what."""
-    window = draw(st.sampled_from([1, 2, 3, 10, 50, 1_000]))
+    window = draw(st.sampled_from([10, 50, 1_000, 1, 2, 5, 20]))
     kinds = draw(st.lists(KINDS, max_size=5).filter(lambda kinds: kinds.count("flat_map") < 3))
     kinds = [kind for kind in kinds if ordered or kind != "batch"]
-    kinds += ["sink"] if draw(st.sampled_from([True, False, False])) else []
+    kinds += ["sink"] if draw(st.sampled_from([False, False, False, True])) else []
     return Chain(
-        items=draw(st.sampled_from([0, 1, 2, 7, 40, 150])),
+        items=draw(st.sampled_from([150, 40, 7, 300, 150, 1, 0])),
         steps=tuple(draw(steps(kind, f"{kind} {at}", window, ordered)) for at, kind in enumerate(kinds)),
-        source_fails=draw(st.sampled_from([False, False, False, True])),
+        source_fails=draw(st.sampled_from([False, False, False, False, True])),
         window=window,
         max_bytes=draw(st.sampled_from([None, None, 1, 5_000])),
     )
@@ -425,6 +429,70 @@ def test_an_executor(executor: Any, step: Step, items: int, ordered: bool) -> No
 @given(EXECUTORS, steps("map", "work", 1, True), st.sampled_from([0, 1, 7, 100]), st.booleans())
 def test_an_executor_many_times(executor: Any, step: Step, items: int, ordered: bool) -> None:
     check_executor(executor, step, items, ordered)
+
+
+# A run that is stopped ----------------------------------------------------------------------------------------------
+
+STOPPED_AT = 500
+
+
+def stopped_run(profile: str, by: str, window: int) -> tuple[list[Any], RunReport, dict[str, Work], Chain]:
+    """A run over an endless source that is stopped by one of its functions, its source, its consumer or a stranger."""
+    steps = (
+        Step("map", "map", parallel_degree=2),
+        Step("filter", "filter", on_error="skip", every=7, retries=1),
+        Step("flat_map", "flat_map", fan=5, parallel_degree=2),
+        Step("batch", "batch", size=min(window, 7)),
+        Step("last", "map"),
+    )
+    chain = Chain(0, steps, window=window)
+    works = chain.works()
+    wanted, stopped = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():
+            run.stop()
+            stopped.set()
+
+    def source() -> Iterator[Any]:
+        for number in count():
+            if number == STOPPED_AT and by == "source":
+                stop()
+            yield (number,)
+
+    def last(item: Any) -> Any:
+        if len(works["last"].got) == 50 and by in ("function", "stranger"):
+            wanted.set() if by == "stranger" else stop()
+        return works["last"](item)
+
+    pipeline = replace(chain, steps=steps[:-1]).pipeline(profile, works, source).map("last", last)
+    run, close = pipeline._start()
+    stranger = threading.Thread(target=lambda: wanted.wait(WAIT_S) and stop())
+    if by == "stranger":
+        stranger.start()
+    outputs: list[Any] = []
+    try:
+        for _, batch in run:
+            outputs += batch.data
+            if len(outputs) > 50 and by == "consumer":
+                stop()
+    finally:
+        assert not close()
+        if by == "stranger":
+            stranger.join()
+    return outputs, run.snapshot(), works, chain
+
+
+@pytest.mark.parametrize("window", [10, 1_000])
+@pytest.mark.parametrize("by", ["function", "source", "consumer", "stranger"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_run_that_is_stopped_gives_all_that_it_took(profile: str, by: str, window: int) -> None:
+    with in_time():
+        outputs, report, works, chain = stopped_run(profile, by, window)
+    taken = replace(chain, items=report["source"].emitted)
+    expected = taken.expected(taken.works())
+    assert outputs == expected.outputs
+    check_account(chain, report, works, whole=True)
 
 
 # The index of an item -----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from headrace.batch import Batch, Failure
 from headrace.contracts import Lane, Leftovers
-from headrace.drive.feeds import CLOSE_S, Feed, Listen, give
+from headrace.drive.feeds import Feed, Listen, give, patience_s
 from headrace.flow.stage import FlowSettings, Sent, StageFlow
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Driven:
     """A stage on workers. See the picture at the top of the module."""
 
     def __init__(self, flow: StageFlow, lane: Lane, feed: Feed, settings: FlowSettings, listen: Listen | None) -> None:
+        self.depth = feed.depth
         self._flow = flow
         self._lane = lane
         self._feed = feed
@@ -93,7 +94,7 @@ class Driven:
         if not self._gave:
             self._gave = True
             self._input.notify()
-        return self._flow.take(), self._flow.new_failures()
+        return None if self._cancelled else self._flow.take(), self._flow.new_failures()
 
     def taken(self, batch: Batch) -> None:
         with self._lock:
@@ -279,8 +280,8 @@ class Driven:
         """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
         if self._leftovers is None:
             self.cancel()
-            until_s = monotonic() + CLOSE_S
-            left = self._lane.close(cancel=True, timeout_s=CLOSE_S)
+            until_s = monotonic() + patience_s(self.depth)
+            left = self._lane.close(cancel=True, timeout_s=patience_s(self.depth))
             others = [thread for thread in self._threads if thread is not threading.current_thread()]
             for thread in others:
                 thread.join(max(0.0, until_s - monotonic()))

@@ -22,6 +22,16 @@ CLOSE_S = 2.0
 LAST_S = 0.1
 """What is left to close when that time is over gets this long: enough for what is idle."""
 
+
+def patience_s(depth: int) -> float:
+    """Seconds that a stage with `depth` others before it waits at its end for what is held inside the user's code.
+
+    Longer than those before it, so that what they could not end is named by the one that it concerns; and less than
+    CLOSE_S, so that the pool of threads is gone by then, too.
+    """
+    return CLOSE_S - 0.5 * 0.7**depth
+
+
 Origin = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
@@ -39,6 +49,11 @@ Listen = Callable[[Failure], None]
 
 class Feed(Protocol):
     """What a stage pulls from. All but `cancel` and `collect` are called by the one thread that pulls."""
+
+    @property
+    def depth(self) -> int:
+        """How many stages come before the one that pulls."""
+        ...
 
     def pull(self, items: int) -> bool:
         """Get up to `items` more, at least one if there is any; False once there will be no more."""
@@ -87,6 +102,7 @@ class ItemFeed:
         measure: Callable[[Any], int] | None = None,
     ) -> None:
         self.account = Account((name,))
+        self.depth = 0
         self._name = name
         self._origin = origin
         self._measure = measure
@@ -147,13 +163,19 @@ class ItemFeed:
 
     def close(self) -> Leftovers:
         close = getattr(self._iterator, "close", None) if self._mine else None
-        if close is not None:
+        # A generator that another thread is in (a stream was closed from outside) is closed when it comes back.
+        if close is not None and not getattr(self._iterator, "gi_running", False):
             close()
         return Leftovers()
 
 
 class Output(Protocol):
     """Batches that come out of a stage or a gate, for one consumer."""
+
+    @property
+    def depth(self) -> int:
+        """How many stages come before this one."""
+        ...
 
     def next_batch(self, until_s: float | None = None) -> Batch | None:
         """The next batch; None if none came until `until_s`. Raises StopIteration at the end, or what failed."""
@@ -180,6 +202,7 @@ class BatchFeed:
     """The batches of an output, cut to what is wanted. A batch is given back upstream when all of it has been cut."""
 
     def __init__(self, output: Output) -> None:
+        self.depth = output.depth + 1
         self._output = output
         self._batch: Batch | None = None
         self._cut = 0  # items of the batch that are gone already

@@ -20,6 +20,7 @@ class SourceOutput:
     """The items of a source, in batches, as they come."""
 
     def __init__(self, feed: ItemFeed) -> None:
+        self.depth = feed.depth
         self._feed = feed
         self._more = True
         self._error: BaseException | None = None
@@ -58,6 +59,7 @@ class GateOutput:
     before it, whose credit for a batch comes back when all items of the batch are through."""
 
     def __init__(self, make: Callable[[Account], Gate], upstream: Output, account: Account, listen: Listen) -> None:
+        self.depth = upstream.depth
         self._gate = make(account)
         self._upstream = upstream
         self._account = account

@@ -14,6 +14,7 @@ class Inline:
     """A stage on an executor that runs batches in the calling thread: no thread, no lock, no wait."""
 
     def __init__(self, flow: StageFlow, lane: Lane, feed: Feed, settings: FlowSettings, listen: Listen | None) -> None:
+        self.depth = feed.depth
         self._flow = flow
         self._lane = lane
         self._feed = feed
@@ -29,7 +30,7 @@ class Inline:
                 self._pull()
             else:
                 self._run(sent)
-        return give(flow.take(), flow.new_failures(), self._listen)
+        return give(None if self._cancelled else flow.take(), flow.new_failures(), self._listen)
 
     def _run(self, sent: Sent) -> None:
         try:

@@ -64,9 +64,9 @@ class Stream(Iterator[Any]):
         """End the run now. What was not taken is dropped. From any thread; safe to call twice."""
         self._cancel()
         state = getgeneratorstate(self._batches)
-        if state == GEN_CREATED:  # nothing has begun, and what was made for it is closed here
+        if state in (GEN_CREATED, GEN_RUNNING):  # nothing has begun; or the consumer waits, and may never ask again
             warn_of(self._end())
-        if state != GEN_RUNNING:  # else another thread waits in it, and ends by the cancel
+        if state != GEN_RUNNING:
             self._throw()
         self._items = chain()
 

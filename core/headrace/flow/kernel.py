@@ -197,6 +197,7 @@ class _Work:
         outputs, fan = getattr(call, op.kind)()
         tally.service_s += perf_counter() - began_s
         self.batch.at_work = None
+        self.cut = self.cut or (position == self.batch.enter and not call.over)
         count = call.reached
         if count < len(where) and not (call.failed and call.ends):
             self.cut, self.at = True, _first(where[count])
