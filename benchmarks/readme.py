@@ -24,7 +24,7 @@ def figures(results: dict[str, Any]) -> str:
     lines = "".join(_line(name, row) for name, row in results["rows"].items())
     tail = (
         f"\nMedians of {results['options']['rounds']} interleaved rounds, each in a fresh process, on "
-        f"{machine['cores']} cores ({machine['processor']}), {machine['python']}; targets are held against ratios within "
+        f"{machine['cores']} cores ({machine['processor']}), {machine['python']}; targets hold for ratios within "
         f"the same round. The peers, used as their documentation says: {versions}. `make bench` measures yours.\n"
     )
     return head + lines + tail

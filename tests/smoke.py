@@ -57,7 +57,7 @@ def check_an_endless_source_is_bounded() -> None:
 
     def endless() -> object:
         nonlocal pulled
-        for pulled in count(1):
+        for pulled in count(1):  # noqa: UP028 - `pulled` is what is looked at
             yield pulled
 
     with PipelineThreadExecutor(max_workers=4, max_memory_items=100).execute(
