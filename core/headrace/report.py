@@ -148,7 +148,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
             cell.ljust(width) if at < 3 else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines.append(" ".join(cells).rstrip())
     return lines
 
 
