@@ -130,26 +130,24 @@ class WholeBatch(Lane):
         return super().run(batch)
 
 
-@found_by(test_bound_of_a_batch_is_heeded="outputs of a batch that was to stop at 10")
+@found_by(
+    test_bound_of_a_batch_is_heeded="outputs of a batch that was to stop at 10",
+    test_bound_holds_for_expansions="outputs that nobody has taken",
+)
 class ForgetsTheBound(Right):
     lane = WholeBatch
 
 
-class ExpandsAhead(Lane):
-    """Runs each batch once more than it should, ahead of all others."""
-
+class RunsThriceLane(Lane):
     def run(self, batch: Batch) -> BatchResult:
         for _ in range(3):
             result = super().run(batch)
         return result
 
 
-@found_by(
-    test_bound_holds_for_expansions="outputs that nobody has taken",
-    test_account_gives_each_item_to_the_function_once="assert",
-)
+@found_by(test_account_gives_each_item_to_the_function_once="assert")
 class RunsThrice(Right):
-    lane = ExpandsAhead
+    lane = RunsThriceLane
 
 
 class Hoarder(Lane):
