@@ -49,6 +49,17 @@ class TestThreadEntered(ExecutorContract):
         return PipelineThreadExecutor(max_workers=4).__enter__()
 
 
+@pytest.fixture(params=range(25))
+def again(request: pytest.FixtureRequest) -> None:
+    """Once more, and once more."""
+
+
+@pytest.mark.stress
+@pytest.mark.usefixtures("again")
+class TestThreadAgain(TestThread):
+    pass
+
+
 def same(item: Any) -> Any:
     return item
 

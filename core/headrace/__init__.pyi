@@ -20,3 +20,4 @@ from headrace_executors.serial import SerialExecutor as SerialExecutor
 from headrace_executors.thread import PipelineThreadExecutor as PipelineThreadExecutor
 
 __version__: str
+__all__: list[str]

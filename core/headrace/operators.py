@@ -63,21 +63,36 @@ def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Op
     for option, value in options.items():
         if option in _RULES:
             _RULES[option].check(f"{kind} '{name}': {option}", value)
-    _check_function(name, kind, options.get("fn"))
+    check_function(f"{kind} '{name}': fn", options.get("fn"))
     _check_executor(name, kind, options.get("executor", "auto"))
     return Operator(name=name, kind=kind, inputs=inputs, **options)
 
 
-def _check_function(name: str, kind: str, fn: Any) -> None:
+def name_of(fn: Any) -> str:
+    """What to call an operator after its function."""
+    try:
+        name = fn.__name__
+    except Exception:
+        name = None
+    return name if isinstance(name, str) and name else type(fn).__name__
+
+
+def check_function(where: str, fn: Any) -> None:
+    """Refuse a coroutine function, which would do nothing, and in silence."""
     if iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - not a test for callability
         raise SettingsError(
-            f"{kind} '{name}': fn must be a plain function; got the coroutine function {shorten(fn)}, "
+            f"{where} must be a plain function; got the coroutine function {shorten(fn)}, "
             "whose coroutines nothing would await"
         )
 
 
 def _check_executor(name: str, kind: str, executor: Any) -> None:
     named = isinstance(executor, str) or (hasattr(executor, "name") and hasattr(executor, "settings"))
+    if isinstance(executor, type):
+        raise SettingsError(
+            f"{kind} '{name}': executor must be an executor, not a class of them; "
+            f"got {executor.__name__}. Did you mean {executor.__name__}()?"
+        )
     if not named and not all(callable(getattr(executor, method, None)) for method in ("open", "close")):
         raise SettingsError(
             f"{kind} '{name}': executor must be 'auto', the name of an executor plugin, a PluginRef, "

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from itertools import count
+from itertools import chain, count
+from operator import itemgetter
 from time import monotonic
 from typing import Any, Self
 
 from headrace import plugins
+from headrace.batch import Batch
 from headrace.contracts import Executor, Leftovers, Run, RunContext
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, owned
 from headrace.errors import GraphError, HeadraceError, OperatorFailed
 from headrace.graph import Graph
-from headrace.operators import checked
+from headrace.operators import checked, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
@@ -52,7 +54,7 @@ class Pipeline:
         or_none(whole_number(at_least=1, of="items")).check("Pipeline.window", window)
         or_none(whole_number(at_least=1, of="bytes")).check("Pipeline.max_bytes", max_bytes)
         self.name = name
-        self._profile = _profile(profile)
+        self._profile = _chosen(profile)
         self._window = window
         self._max_bytes = max_bytes
         self._graph = Graph()
@@ -174,7 +176,7 @@ class Pipeline:
         """
         run, close = self._start()
         outputs: list[Any] = []
-        batches = owned((batch for _, batch in run), close)
+        batches = owned(self._batches(run), close)
         try:
             for data in batches:
                 outputs.extend(data)
@@ -190,16 +192,25 @@ class Pipeline:
         """The outputs one by one, in bounded memory: a run that begins with the first one asked for and ends, with all
         its threads, when the stream is exhausted, closed or dropped."""
         run, close = self._start()
-        batches = owned((batch for _, batch in run), close)
+        batches = owned(self._batches(run), close)
         return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stream())
 
+    def _batches(self, run: Run) -> Iterator[Batch]:
+        """The batches of a run; a one-shot source counts as used up once the first is asked for."""
+
+        def begun() -> Iterator[Iterator[Batch]]:
+            self._spend()
+            yield builtins.map(itemgetter(1), run)  # no generator, whose variable would keep a batch alive
+
+        return chain.from_iterable(begun())
+
     def _start(self) -> tuple[Run, Callable[[], Leftovers]]:
         """A run, and what closes it with all that was made for it."""
         planned = self._plan()
-        self._spend()
+        self._check_spent()
         runner = plugins.make("runner", self._profile.runner)
         monitor = plugins.make("monitor", self._profile.monitor)
         dispatcher = plugins.make("dispatcher", self._profile.dispatcher)
@@ -221,17 +232,19 @@ class Pipeline:
 
         return run, close
 
-    def _spend(self) -> None:
+    def _check_spent(self) -> None:
         """An iterator gives its items once: a second run would find it empty, in silence."""
         if self._spent is not None:
             raise GraphError(
                 f"source '{self._spent}' was an iterator, and an earlier run has used it up; "
                 "give a callable that makes a new one, or a list"
             )
+
+    def _spend(self) -> None:
+        self._check_spent()
         for operator in self._graph:
-            if operator.kind == "source" and not callable(operator.origin):
-                with suppress(TypeError):
-                    self._spent = operator.name if isinstance(operator.origin, Iterator) else None
+            if operator.kind == "source" and not callable(operator.origin) and isinstance(operator.origin, Iterator):
+                self._spent = operator.name
 
     def _plan(self) -> Plan:
         return plan(self.name, self._graph, self._profile, window=self._window, max_bytes=self._max_bytes)
@@ -254,8 +267,7 @@ class Pipeline:
         return f"<Pipeline '{self.name}' ({self._profile.name}): {' > '.join(each.name for each in self._graph)}>"
 
 
-def _profile(chosen: str | Profile) -> Profile:
-    return profile(chosen)
+_chosen = profile  # where a parameter has that name
 
 
 def _described(node: Any) -> tuple[str, str, str, str]:
@@ -317,9 +329,10 @@ def map(
 
     `max_workers` is the operator's `parallel_degree`; the other options are those of `Pipeline.map`.
     """
-    pipeline = Pipeline("map", profile).source("items", items)
+    name = name_of(fn)
+    pipeline = Pipeline("map", profile).source("items" if name != "items" else "source", items)
     pipeline.map(
-        getattr(fn, "__name__", "fn"),
+        name,
         fn,
         parallel_degree=max_workers,
         executor=executor,

@@ -16,7 +16,7 @@ import pytest
 
 import reference
 from headrace.batch import Batch, Failure
-from headrace.errors import ExecutorFailed, OperatorFailed
+from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
 from headrace.flow import kernel as kernel_module
 from headrace.flow.kernel import Control, Kernel, Op
 from headrace.flow.ledger import Account
@@ -32,8 +32,8 @@ BOOKED = ("taken", "done", "filtered", "skipped", "dead", "emitted", "retried", 
 class Work:
     """A user's function. What it does follows from the item, and from how often the item was tried."""
 
-    def __init__(self, kind: str, salt: int, fan: int, every: int, times: int) -> None:
-        self.kind, self.salt, self.fan, self.every, self.times = kind, salt, fan, every, times
+    def __init__(self, kind: str, salt: int, fan: int, every: int, times: int, *, steady: bool = False) -> None:
+        self.kind, self.salt, self.fan, self.every, self.times, self.steady = kind, salt, fan, every, times, steady
         self.tried: Counter[Any] = Counter()
         self.before_each: Callable[[], None] = lambda: None
 
@@ -48,10 +48,11 @@ class Work:
         if self.kind == "filter":
             return number % 3 > 0
         children = number % (self.fan + 1) if number % 7 else 3 * self.fan  # a few are large
+        children = self.fan if self.steady else children
         return [(*item, ordinal) for ordinal in range(children)]
 
     def fresh(self) -> Work:
-        return Work(self.kind, self.salt, self.fan, self.every, self.times)
+        return Work(self.kind, self.salt, self.fan, self.every, self.times, steady=self.steady)
 
 
 def some_steps(random: Random) -> list[reference.Step]:
@@ -74,6 +75,12 @@ def some_steps(random: Random) -> list[reference.Step]:
     ]
 
 
+def steady_steps(random: Random) -> list[reference.Step]:
+    """An operator that gives as many outputs for each item."""
+    fan = random.choice([2, 3, 10, 50])
+    return [reference.Step("flat_map", "flat_map", Work("flat_map", 0, fan, every=0, times=0, steady=True))]
+
+
 def largest_expansion(items: Iterable[Any], steps: list[reference.Step]) -> int:
     """The most that one input comes to, anywhere on its way. An item that waits to be tried again is one, whatever will
     come of it."""
@@ -82,7 +89,7 @@ def largest_expansion(items: Iterable[Any], steps: list[reference.Step]) -> int:
         at = [item]
         for step in steps:
             if step.kind == "flat_map":
-                never_fails = Work("flat_map", step.fn.salt, step.fn.fan, 0, 0)
+                never_fails = Work("flat_map", step.fn.salt, step.fn.fan, 0, 0, steady=step.fn.steady)
                 at = [child for each in at for child in never_fails(each) or [each]]
             elif step.kind == "map":
                 at = [(*each, -1) for each in at]
@@ -99,8 +106,9 @@ class Schedule:
     def __init__(self, seed: int, clock: Callable[[], float]) -> None:
         self.random = random = Random(seed)
         self.clock = clock
-        self.items = [(number,) for number in range(random.choice([0, 1, 5, 30, 200]))]
-        self.steps = some_steps(random)
+        self.items = [(number,) for number in range(random.choice([0, 1, 5, 30, 100]))]
+        self.steady = random.random() < 0.3
+        self.steps = steady_steps(random) if self.steady else some_steps(random)
         self.ordered = random.random() < 0.7
         self.window = random.choice([1, 2, 5, 20, 100])
         self.degree = random.randint(1, 4)
@@ -117,7 +125,7 @@ class Schedule:
         )
         for op in self.ops:
             op.fn.before_each = self._perhaps_cut
-        measure = None if self.settings.max_bytes is None else (lambda item: 7 * len(item))
+        measure = None if self.settings.max_bytes is None else (lambda item: 7 * len(item) + item[0] % 5)
         self.kernels = [Kernel(self.ops, limit_s=limit_s, measure=measure) for limit_s in (None, 0.0)]
         self.measure = measure
         self.account = Account(tuple(op.name for op in self.ops), ("source",))
@@ -183,8 +191,7 @@ class Schedule:
         result = self.random.choice(self.kernels).run(sent.batch, Control(), "worker")
         self.at_work = None
         assert 0 < result.done <= taken
-        again = sum(failure.verdict == "retry" for failure in result.failures)
-        self.here += len(result.data) + again - result.done
+        self.here += len(result.data) + len(result.failures) - result.done
         self.flow.finished(sent, result, self.clock())
         return True
 
@@ -216,6 +223,13 @@ class Schedule:
             given = True
         return given
 
+    def hear(self) -> bool:
+        """What failed is told; until then what was set aside is still here."""
+        failures = self.flow.new_failures()
+        self.here -= sum(failure.verdict != "retry" for failure in failures)
+        self.failures += failures
+        return bool(failures)
+
     def stop(self) -> bool:
         """The user wants no more."""
         if self.stop_at is None or self.fed < self.stop_at or not self.flow.open:
@@ -235,7 +249,7 @@ class Schedule:
         self._to_the_end()
 
     def _at_random(self) -> None:
-        actions = [self.pull, self.send, self.finish, self.take, self.give_back, self.stop]
+        actions = [self.pull, self.send, self.finish, self.take, self.give_back, self.hear, self.stop]
         weights = [self.random.choice([1, 5, 20]) for _ in actions]
         for _ in range(self.random.choice([0, 30, 300])):
             if self.error is None:
@@ -247,21 +261,26 @@ class Schedule:
     def _to_the_end(self) -> None:
         """Everybody does what there is to do, until all is out; there must always be something to do."""
         while self.error is None and not (self.flow.exhausted and not self.flow.ready):
-            moved = [act() for act in (self.give_back, self.take, self.finish, self.send) if self.error is None]
+            acts = (self.give_back, self.take, self.hear, self.finish, self.send)
+            moved = [act() for act in acts if self.error is None]
             self.check_bound()
             self.eager = not any(moved)
             if self.eager and self.error is None:
                 pulled = (self.pulling or self.flow.open) and self.pull()
                 assert pulled or self.send(), f"stuck: {self.flow!r}"
-        self.failures += self.flow.new_failures()
+        self.hear()
+        if self.ordered:
+            assert self.flow._untaken == sum(map(len, self.held))
 
     def check_bound(self) -> None:
-        """The window, and one expansion for each batch on its way, as it is held whole."""
+        """The window and an expansion, as it is held whole: one, where all are alike, else one for each batch on its
+        way. What a gate keeps for want of more can take as much again, as it must get more."""
         if self.error is not None or self.flow._failed:
             return
         assert self.here <= self.flow.window.used, "not all is counted"
         kept = self.window if self.keeps else 0
-        assert self.here <= self.window + kept + self.capacity * (self.largest - 1)
+        expansions = 1 if self.steady else self.capacity
+        assert self.here <= self.window + kept + expansions * (self.largest - 1)
 
     # what came of it
 
@@ -384,3 +403,205 @@ def test_any_schedule_gives_what_the_oracle_gives(seeds: range, clock: Callable[
 def test_many_schedules_give_what_the_oracle_gives(seeds: range, clock: Callable[[], float]) -> None:
     for seed in seeds:
         run_seed(seed, clock)
+
+
+# Single steps -------------------------------------------------------------------------------------------------------
+
+
+def flow_of(*ops: Op, window: int = 100, degree: int = 1, **more: Any) -> tuple[StageFlow, Kernel]:
+    kernel = Kernel(ops)
+    settings = FlowSettings(window=window, **more)
+    return StageFlow("stage", kernel, settings, degree, Account(tuple(op.name for op in ops), ("source",))), kernel
+
+
+def feed(flow: StageFlow, first: int, count: int) -> None:
+    """As a shell does that was granted so many."""
+    flow.window.admit(count)
+    flow._reserved += count
+    flow.feed(Batch(first, range(first, first + count), list(range(first, first + count)), 0.0))
+
+
+def one_batch(ops: tuple[Op, ...], count: int, *, ordered: bool = True) -> list[Any]:
+    """What comes out if all items travel in one batch: outputs one by one, and what is raised."""
+    flow, kernel = flow_of(*ops, window=100 * count, ordered=ordered)
+    flow._sizing.size, flow._expansion = count, 10.0 if kernel.expands else 1.0
+    feed(flow, 0, count)
+    flow.end()
+    out: list[Any] = []
+    while (sent := flow.next_batch(1, 0.0)) is not None:
+        flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+        flow.new_failures()
+        while (piece := flow.take()) is not None:
+            if isinstance(piece, BaseException):
+                out.append(piece)
+            else:
+                out += piece.data
+                flow.taken(piece)
+    assert flow.exhausted and flow.window.used == 0
+    return out
+
+
+def raising_at(*bad: int) -> Callable[[int], int]:
+    def work(number: int) -> int:
+        if number in bad:
+            raise ValueError(number)
+        return number
+
+    return work
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_of_several_errors_in_a_batch_that_of_the_first_item_counts(ordered: bool) -> None:
+    """Whichever operator it is in: the first ones are ahead of those behind them."""
+    ops = (Op("first", "map", raising_at(7)), Op("second", "map", raising_at(5)), Op("third", "map", raising_at(6)))
+    *outputs, error = one_batch(ops, 10, ordered=ordered)
+    assert outputs == [0, 1, 2, 3, 4]
+    assert (error.operator, error.index) == ("second", 5)
+
+
+def test_what_would_be_tried_again_behind_an_error_is_not() -> None:
+    tried: list[int] = []
+
+    def work(number: int) -> int:
+        tried.append(number)
+        return raising_at(2, 8)(number)
+
+    ops = (Op("first", "map", work, attempts=3), Op("second", "map", raising_at(5)))
+    *outputs, error = one_batch(ops, 10)
+    assert outputs == [0, 1]  # then the third is out of attempts, before the error behind it
+    assert (error.operator, error.index) == ("first", 2)
+    assert (tried.count(2), tried.count(8)) == (3, 1)
+
+
+def test_a_retried_item_keeps_its_place() -> None:
+    failed: set[int] = set()
+
+    def work(number: int) -> int:
+        if number % 3 == 0 and number not in failed:
+            failed.add(number)
+            raise ValueError
+        return number
+
+    assert one_batch((Op("map", "map", work, attempts=2),), 10) == list(range(10))
+    failed.clear()
+    assert sorted(one_batch((Op("map", "map", work, attempts=2),), 10, ordered=False)) == list(range(10))
+
+
+def test_retries_behind_an_expansion_keep_their_places() -> None:
+    failed: set[tuple[int, int]] = set()
+
+    def flaky(pair: tuple[int, int]) -> tuple[int, int]:
+        if sum(pair) % 2 and pair not in failed:
+            failed.add(pair)
+            raise ValueError
+        return pair
+
+    ops = (
+        Op("expand", "flat_map", lambda number: [(number, at) for at in range(3)]),
+        Op("flaky", "map", flaky, attempts=2),
+        Op("again", "flat_map", lambda pair: [pair] * 2),
+    )
+    assert one_batch(ops, 4) == [(number, at) for number in range(4) for at in range(3) for _ in range(2)]
+
+
+def test_an_empty_source_is_at_its_end_at_once() -> None:
+    flow, _ = flow_of(Op("map", "map", abs))
+    assert not flow.exhausted
+    flow.end()
+    assert flow.exhausted and flow.take() is None
+
+
+def test_the_error_of_a_source_comes_after_all_that_it_gave() -> None:
+    flow, kernel = flow_of(Op("map", "map", abs))
+    feed(flow, 0, 3)
+    error = OSError()
+    flow.end(error)
+    outputs: list[int] = []
+    while not flow.exhausted:
+        assert flow.take() is None
+        sent = flow.next_batch(1, 0.0)
+        flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+        while isinstance(piece := flow.take(), Batch):
+            outputs += piece.data
+    assert outputs == [0, 1, 2]
+    assert piece is error
+
+
+def test_no_more_is_pulled_than_the_window_holds_until_outputs_are_taken() -> None:
+    flow, kernel = flow_of(Op("map", "map", abs), window=10)
+    pulled = 0
+    for _ in range(50):
+        granted = flow.reserve(eager=True)
+        flow.feed(Batch(pulled, range(pulled, pulled + granted), list(range(pulled, pulled + granted)), 0.0))
+        pulled += granted
+        if (sent := flow.next_batch(3, 0.0)) is not None:
+            flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    assert pulled == 10 and flow.window.used == 10
+    piece = flow.take()
+    assert flow.reserve(eager=False) == 0
+    flow.taken(piece)
+    assert flow.reserve(eager=True) == len(piece)
+
+
+def test_who_keeps_all_and_asks_for_more_gets_one_item() -> None:
+    """A gate that holds a list half full, in a window that is full."""
+    flow, kernel = flow_of(Op("map", "map", abs), window=2)
+    feed(flow, 0, 2)
+    while (sent := flow.next_batch(1, 0.0)) is not None:
+        flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    assert flow.reserve(eager=True) == 0  # there is something for it to take
+    while flow.take() is not None:
+        pass
+    assert flow.reserve(eager=False) == 0
+    assert flow.reserve(eager=True) == 1
+    assert flow.reserve(eager=True) == 0  # that one is not here yet
+
+
+def test_an_executor_that_fails_is_an_error_in_place_of_the_batch() -> None:
+    flow, kernel = flow_of(Op("map", "map", abs), degree=3, adaptive=False)
+    feed(flow, 0, 3)
+    first, second, third = (flow.next_batch(3, 0.0) for _ in range(3))
+    flow.finished(third, kernel.run(third.batch, Control()), 0.0)
+    flow.broken(second, OSError("no worker"))
+    assert flow.take() is None and not flow.open
+    flow.finished(first, kernel.run(first.batch, Control()), 0.0)
+    assert flow.take().data == [0]
+    error = flow.take()
+    assert isinstance(error, ExecutorFailed) and (error.stage, error.index) == ("stage", 1)
+    assert isinstance(error.__cause__, OSError)
+    assert flow.exhausted and flow.window.used == 1  # the first, which was not given back yet
+
+
+def test_items_that_arrive_after_a_stop_are_still_worth_their_while() -> None:
+    flow, kernel = flow_of(Op("map", "map", abs))
+    granted = flow.reserve(eager=True)
+    flow.end()
+    flow.feed(Batch(0, range(1), [7], 0.0))
+    flow.release(granted - 1)
+    assert not flow.exhausted
+    sent = flow.next_batch(1, 0.0)
+    flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    assert flow.take().data == [7] and flow.exhausted
+
+
+def test_items_that_arrive_after_an_error_are_dropped() -> None:
+    flow, kernel = flow_of(Op("map", "map", raising_at(0)))
+    feed(flow, 0, 1)
+    granted = flow.reserve(eager=True)
+    sent = flow.next_batch(1, 0.0)
+    flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    flow.feed(Batch(1, range(1, 2), [1], 0.0))
+    flow.release(granted - 1)
+    assert isinstance(flow.take(), OperatorFailed) and len(flow.new_failures()) == 1
+    assert flow.exhausted and flow.window.used == 0
+
+
+def test_a_result_that_does_not_add_up_stands_in_place_of_its_batch() -> None:
+    flow, kernel = flow_of(Op("map", "map", abs))
+    feed(flow, 0, 1)
+    sent = flow.next_batch(1, 0.0)
+    result = kernel.run(sent.batch, Control())
+    result.data.append(1)
+    flow.finished(sent, result, 0.0)
+    assert isinstance(flow.take(), AccountError)
+    assert not flow.open

@@ -24,9 +24,9 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from headrace.batch import Batch, Failure
+from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
-from headrace.drive.feeds import Feed, Listen, give, patience_s
+from headrace.drive.feeds import Feed, Listen, give, patience_s, tell
 from headrace.flow.stage import FlowSettings, Sent, StageFlow
 
 if TYPE_CHECKING:
@@ -73,28 +73,36 @@ class Driven:
             self._start("pull", self._pull)
         while True:
             with self._lock:
-                if self._flow.ready or self._flow.exhausted or self._cancelled:
-                    piece, failures = self._take()
-                    break
+                failures = self._flow.new_failures()
+                over = bool(self._flow.ready or self._flow.exhausted or self._cancelled)
+                piece = self._take() if over else None
                 now_s = monotonic()
-                if until_s is not None and until_s <= now_s:
-                    return None
-                self._consumer_waits = True
-                due = self._due()  # some may go just because the consumer waits
-                if not due:
-                    self._wake_puller()
-                    ends = [end_s for end_s in (until_s, self._nap_until_s) if end_s is not None and end_s > now_s]
-                    self._output.wait(min(ends) - now_s if ends else None)
-                self._consumer_waits = False
+                late = until_s is not None and until_s <= now_s
+                due = [] if over or late else self._wait(until_s, now_s, bool(failures))
+            tell(failures, self._listen)
             self._submit(due)
-        return give(piece, failures, self._listen)
+            if over:
+                return give(piece)
+            if late:
+                return None
 
-    def _take(self) -> tuple[Batch | BaseException | None, list[Failure]]:
+    def _wait(self, until_s: float | None, now_s: float, busy: bool) -> list[Sent]:
+        """Wait for something to take, or to tell of; not if there is something to do first, which is given back."""
+        self._consumer_waits = True
+        self._wake_puller()
+        due = self._due()  # some may go just because the consumer waits
+        if not (due or busy):
+            ends = [end_s for end_s in (until_s, self._nap_until_s) if end_s is not None and end_s > now_s]
+            self._output.wait(min(ends) - now_s if ends else None)
+        self._consumer_waits = False
+        return due
+
+    def _take(self) -> Batch | BaseException | None:
         self._nap_until_s = monotonic() + NAP_S if self._gave else 0.0
         if not self._gave:
             self._gave = True
             self._input.notify()
-        return None if self._cancelled else self._flow.take(), self._flow.new_failures()
+        return None if self._cancelled else self._flow.take()
 
     def taken(self, batch: Batch) -> None:
         with self._lock:
@@ -208,7 +216,7 @@ class Driven:
             if sent is None:
                 break
             due.append(sent)
-        served = self._consumer_waits and (self._flow.ready or self._flow.exhausted)
+        served = self._consumer_waits and (self._flow.ready or self._flow.exhausted or self._flow.untold)
         if served and (now_s >= self._nap_until_s or self._flow.plenty):
             self._output.notify()
         if due and self._clock_waits and self._flow.due_s is not None:
@@ -238,12 +246,13 @@ class Driven:
 
     def _settled(self, sent: Sent, future: Future[BatchResult]) -> list[Sent]:
         """Book what came of a batch; gives what to submit next."""
-        if self._cancelled:
-            return []
         error = future.exception()
         if error is not None:
-            return self._broken(sent, error)
+            return [] if self._cancelled else self._broken(sent, error)
         with self._lock:
+            if self._cancelled:
+                self._flow.book(sent, future.result())  # nobody takes it, but it was done
+                return []
             self._flow.finished(sent, future.result(), monotonic())
             self._wake_puller()
             return self._due()
@@ -282,7 +291,8 @@ class Driven:
             self.cancel()
             until_s = monotonic() + patience_s(self.depth)
             left = self._lane.close(cancel=True, timeout_s=patience_s(self.depth))
-            others = [thread for thread in self._threads if thread is not threading.current_thread()]
+            # Without an identity it was not started: Ctrl-C came first. And who closes cannot wait for himself.
+            others = [each for each in self._threads if each.ident not in (None, threading.get_ident())]
             for thread in others:
                 thread.join(max(0.0, until_s - monotonic()))
             if not self._threads:

@@ -247,12 +247,16 @@ class BatchFeed:
         return self._output.close()
 
 
-def give(piece: Batch | BaseException | None, failures: list[Failure], listen: Listen | None) -> Batch:
-    """`piece` for the consumer. Failures are told in the consumer's thread and before it: once a run is at its end, all
-    of them have been told."""
+def tell(failures: list[Failure], listen: Listen | None) -> None:
+    """Tell of failures, in the consumer's thread and before what comes behind them: once a run is at its end, all of
+    them have been told."""
     if listen is not None:
         for failure in failures:
             listen(failure)
+
+
+def give(piece: Batch | BaseException | None) -> Batch:
+    """`piece` for the consumer: a batch, what is to be raised, or the end."""
     if piece is None:
         raise StopIteration
     if isinstance(piece, BaseException):

@@ -6,7 +6,7 @@ from time import monotonic
 
 from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
-from headrace.drive.feeds import CLOSE_S, Feed, Listen, give
+from headrace.drive.feeds import CLOSE_S, Feed, Listen, give, tell
 from headrace.flow.stage import FlowSettings, Sent, StageFlow
 
 
@@ -30,7 +30,8 @@ class Inline:
                 self._pull()
             else:
                 self._run(sent)
-        return give(None if self._cancelled else flow.take(), flow.new_failures(), self._listen)
+                tell(flow.new_failures(), self._listen)
+        return give(None if self._cancelled else flow.take())
 
     def _run(self, sent: Sent) -> None:
         try:

@@ -17,9 +17,14 @@ from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
+from headrace.operators import check_function, name_of
 from headrace.plan import StageSpec, label
 from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
+
+
+SOURCE = "items"
+"""What the source is called in reports and errors."""
 
 
 class Standalone(ABC):
@@ -56,25 +61,26 @@ class Standalone(ABC):
         it and raises OperatorFailed, "skip" leaves it out, "dead_letter" puts it into `dead_letters` of the stream.
         """
         function(of="a function of one item").check("execute.fn", fn)
+        check_function("execute.fn", fn)
         choice("raise", "skip", "dead_letter").check("execute.on_error", on_error)
         whole_number(at_least=0, of="further attempts").check("execute.retries", retries)
         settings = self.flow_settings()
         if ordered is not None:
             flag().check("execute.ordered", ordered)
             settings.ordered = ordered
-        name = getattr(fn, "__name__", type(fn).__name__)
+        name = name_of(fn) if name_of(fn) != SOURCE else f"{SOURCE}()"
         measure = sizeof if settings.max_bytes is not None else None
         op = Op(name, "map", fn, on_error, retries + 1)
         kernel = Kernel((op,), limit_s=settings.limit_s, measure=measure)
         return self._stream(
-            StageSpec(name, kernel), ItemFeed("items", checked_origin("execute.items", items), measure), settings
+            StageSpec(name, kernel), ItemFeed(SOURCE, checked_origin("execute.items", items), measure), settings
         )
 
     def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
         executor: Any = self if self.entered else self.fresh()
         ledger = Ledger()
-        ledger.accounts["items"] = feed.account
-        account = ledger.open(stage.name, (stage.name,), ("items",))
+        ledger.accounts[SOURCE] = feed.account
+        account = ledger.open(stage.name, (stage.name,), (SOURCE,))
         dead_letters: list[DeadLetter] = []
         began_s = monotonic()
 
@@ -96,7 +102,7 @@ class Standalone(ABC):
                 ledger.check()
 
         def report() -> RunReport:
-            made_of = {"items": ("source", ""), stage.name: ("map", label(self))}
+            made_of = {SOURCE: ("source", ""), stage.name: ("map", label(self))}
             return run_report(stage.name, "", ledger, made_of, monotonic() - began_s, ended=output.ended)
 
         batches = owned(each(output), close, check)

@@ -99,6 +99,7 @@ def each(output: Output) -> Generator[Batch, None, None]:
         if batch is not None:
             yield batch
             output.taken(batch)
+            batch = None  # what has been given back is kept alive by nobody
 
 
 def owned(
@@ -113,7 +114,10 @@ def owned(
     waits = threading.get_ident()
     try:
         for batch in batches:
-            yield batch.data
+            data = batch.data
+            del batch  # while the next one is awaited, nobody keeps this one alive
+            yield data
+            del data
             waits = threading.get_ident()
         at_end()
     except _Closed:

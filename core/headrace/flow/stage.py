@@ -278,6 +278,11 @@ class StageFlow:
         batch.data = result.data = ()
         self._check_closing()
 
+    def book(self, sent: Sent, result: BatchResult) -> None:
+        """Account for a batch of which nothing else is wanted any more."""
+        if self._running.pop(sent, None) is not None:
+            self._account.record(sent.batch, result)
+
     def broken(self, sent: Sent, error: BaseException) -> None:
         """The executor could not run the batch."""
         del self._running[sent]
@@ -307,7 +312,13 @@ class StageFlow:
     def new_failures(self) -> list[Failure]:
         """What failed since the last call, in no order."""
         failures, self._failures = self._failures, []
+        self.window.admit(-len(failures))
         return failures
+
+    @property
+    def untold(self) -> int:
+        """Failures that `new_failures` would give: they hold their items, so that they count like them."""
+        return len(self._failures)
 
     @property
     def running(self) -> int:
@@ -392,6 +403,7 @@ class StageFlow:
         batch, slot, start, pieces = sent.batch, sent.slot, 0, []
         places = [_deep(where) for where in result.where] if result.where is not None else []
         self._failures.extend(result.failures)
+        self.window.admit(len(result.failures))
         final = _first_raised(result.failures)
         for failure in _retries_before(result.failures, final):
             stop = bisect_left(places, _deep(failure.where))

@@ -107,7 +107,7 @@ class SerialRun:
         """Tell the end, once."""
         if self._took_s is not None:
             return
-        self._took_s = monotonic() - (self._began_s or monotonic())
+        self._took_s = 0.0 if self._began_s is None else monotonic() - self._began_s
         for stats in self.snapshot().operators:
             self._notify(
                 OperatorFinished,
