@@ -78,6 +78,12 @@ class TestBuilding:
             (lambda: numbers().map("more", plus_one, retries=-1), "map 'more': retries must be"),
             (lambda: numbers().map("more", asyncio.sleep), "got the coroutine function"),
             (lambda: numbers().map("more", plus_one, executor=3), "map 'more': executor must be 'auto', the name of"),
+            (lambda: numbers().map("more", plus_one, executor=SerialExecutor), "Did you mean SerialExecutor()?"),
+            (
+                lambda: PluginRef("thread", 5),
+                "PluginRef('thread').settings must be a mapping of settings by name; got 5",
+            ),  # type: ignore[arg-type]
+            (lambda: Pipeline("p", []), "profile must be a profile's name, or a Profile"),  # type: ignore[arg-type]
             (lambda: numbers().batch("tens", 0), "batch 'tens': size must be"),
             (lambda: Pipeline("p").source("data", 7), "source 'data': items must be an iterable"),
             (lambda: Pipeline("p", window=0), "Pipeline.window must be"),
@@ -189,6 +195,95 @@ class TestRunning:
         with pipeline.stream() as stream:
             assert next(stream) == [1, 2, 3]
             silent.set()
+
+    @pytest.mark.parametrize("executor", ["serial", None])
+    def test_what_came_is_given_out_though_the_source_is_silent(self, executor: str | None) -> None:
+        """Also where no worker pulls the source: straight into a batch, or through a stage in the calling thread."""
+        silent = threading.Event()
+
+        def source() -> Any:
+            yield from range(7)
+            silent.wait(10)
+
+        pipeline = Pipeline("silent").source("data", source)
+        if executor:
+            pipeline.map("more", plus_one, executor=executor)
+        pipeline.batch("tens", 10, max_wait_s=0.05).map("sum", sum)
+        with pipeline.stream() as stream:
+            assert next(stream) in (21, 28)
+            assert not silent.is_set()
+            silent.set()
+
+    def test_the_members_of_a_list_count_behind_the_batch_too(self) -> None:
+        pulled = given = most = 0
+
+        def source() -> Any:
+            nonlocal pulled
+            for pulled in range(1, 5_001):  # noqa: UP028 - `pulled` is what is looked at
+                yield pulled
+
+        pipeline = (
+            Pipeline("members", window=100).source("data", source).batch("tens", 10).map("same", lambda tens: tens)
+        )
+        assert "window 10" in pipeline.describe().splitlines()[3]
+        for tens in pipeline:
+            given += len(tens)
+            most = max(most, pulled - given)
+        assert given == 5_000
+        assert most <= 2 * 100 + 10  # the batch's and the stage's, and the list in hand
+        with pytest.raises(GraphError, match="lists of 10 lists of 20 never fill under a window of 100"):
+            numbers(window=100).batch("twenties", 20).batch("more", 10).describe()
+
+    def test_items_that_are_skipped_do_not_pile_up(self) -> None:
+        class Item:
+            alive = most = 0
+
+            def __init__(self) -> None:
+                Item.alive += 1
+                Item.most = max(Item.most, Item.alive)
+
+            def __del__(self) -> None:
+                Item.alive -= 1
+
+        def fail(item: Item) -> None:
+            raise ValueError
+
+        for options in ({"on_error": "skip"}, {"on_error": "skip", "retries": 1}):
+            source = (Item() for _ in range(3_000))
+            pipeline = Pipeline("skips", window=100).source("data", source).map("fail", fail, **options)  # type: ignore[arg-type]
+            assert pipeline.execute().report["fail"].skipped == 3_000
+        assert Item.most <= 110
+
+    @pytest.mark.parametrize("name", ["items", "source", "", None])
+    def test_the_name_of_a_function_is_no_obstacle(self, name: str | None) -> None:
+        class Named:
+            def __call__(self, number: int) -> int:
+                return number + 1
+
+        fn = Named()
+        fn.__name__ = name  # type: ignore[attr-defined]
+        assert list(headrace.map(fn, range(3))) == [1, 2, 3]
+        assert list(PipelineThreadExecutor(max_workers=2).execute(fn, range(3))) == [1, 2, 3]
+
+    def test_what_was_done_counts_though_nobody_took_it(self) -> None:
+        done = []
+
+        def work(number: int) -> int:
+            done.append(number)
+            return number
+
+        for profile in ("serial", "balanced"):
+            done.clear()
+            with numbers(5_000, profile=profile).map("work", work, parallel_degree=4).stream() as stream:
+                for number in stream:
+                    if number == 40:
+                        break
+            assert stream.report["work"].done == len(done)
+
+    def test_a_stream_that_never_began_uses_nothing_up(self) -> None:
+        pipeline = Pipeline("once").source("data", iter(range(3))).map("more", plus_one)
+        pipeline.stream().close()
+        assert pipeline.execute().outputs == [1, 2, 3]
 
     def test_without_an_operator_and_without_an_item(self) -> None:
         assert numbers().execute().outputs == list(range(10))

@@ -75,7 +75,7 @@ POLICY = choice("raise", "skip", "dead_letter")
         (POLICY, ["skip"], "one of 'raise', 'skip', 'dead_letter'; got ['skip']"),
         (flag(), 1, "True or False; got 1"),
         (text(), "", "a string, not empty; got ''"),
-        (text(of="the name of an operator"), 3, "the name of an operator, not empty; got 3"),
+        (text(of="the name of an operator"), 3, "the name of an operator, a string and not empty; got 3"),
         (function(), 3, "a function, or something else that can be called; got 3"),
         (
             function(of="a function of one item"),

@@ -11,6 +11,7 @@ from headrace.flow.gates import Gate
 from headrace.flow.kernel import Kernel
 from headrace.flow.ledger import Account
 from headrace.flow.stage import FlowSettings
+from headrace.settings import Rule, text
 
 
 @frozen
@@ -19,6 +20,12 @@ class PluginRef:
 
     name: str
     settings: Mapping[str, Any] = Factory(dict)
+
+    def __attrs_post_init__(self) -> None:
+        text(of="a plugin's name").check("PluginRef.name", self.name)
+        Rule("a mapping of settings by name", lambda value: isinstance(value, Mapping)).check(
+            f"PluginRef('{self.name}').settings", self.settings
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -75,12 +82,19 @@ Node = SourceNode | StageNode | GateNode
 
 @frozen
 class Plan:
-    """The DAG after fusion, in topological order. `ends` are the nodes that nothing reads."""
+    """The DAG after fusion, in topological order.
+
+    ends      the nodes that nothing reads
+    window    most items between a source that no stage pulls and what reads it
+    linger_s  longest that an item waits for a later one; None: as long as it takes, and no thread is begun for it
+    """
 
     name: str
     profile: str
     nodes: tuple[Node, ...]
     ends: tuple[str, ...]
+    window: int = 10_000
+    linger_s: float | None = None
 
     def made_of(self) -> dict[str, tuple[str, str]]:
         """The kind of each operator, and what it runs on."""

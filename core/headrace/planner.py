@@ -25,24 +25,28 @@ def plan(name: str, graph: Graph, profile: Profile, *, window: int | None = None
         raise GraphError(f"pipeline '{name}' has no source; begin with .source(name, iterable)")
     window, max_bytes = window or profile.window, max_bytes or profile.max_bytes
     nodes: list[Node] = []
+    members: dict[str, int] = {}  # items of a source that one output of each operator may stand for
     for operator in graph:
+        each = max((members[name] for name in operator.inputs), default=1)
+        members[operator.name] = 1 if operator.kind == "flat_map" else each * max(1, operator.size)
         if operator.kind == "source":
             nodes.append(SourceNode(operator.name, operator.origin))
         elif operator.kind in ("batch", "sink"):
-            nodes.append(_gate(operator, window))
+            nodes.append(_gate(operator, window, each))
         else:
-            nodes.append(_stage(operator, profile, window, max_bytes))
-    return Plan(name, profile.name, tuple(nodes), graph.ends)
+            nodes.append(_stage(operator, profile, max(1, window // each), max_bytes))
+    return Plan(name, profile.name, tuple(nodes), graph.ends, window, profile.linger_s)
 
 
-def _gate(operator: Operator, window: int) -> GateNode:
+def _gate(operator: Operator, window: int, each: int) -> GateNode:
     if operator.kind == "sink":
         make = partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,))
         return GateNode(operator.name, operator.inputs, "sink", make)
-    if operator.size > window:
+    if operator.size * each > window:
+        of_lists = f" lists of {each}" if each > 1 else " items"
         raise GraphError(
-            f"batch '{operator.name}': lists of {operator.size} items never fill under a window of {window}; "
-            f"a size of at most {window}, or Pipeline(..., window={operator.size}), would do"
+            f"batch '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}; "
+            f"a size of at most {window // each}, or Pipeline(..., window={operator.size * each}), would do"
         )
     return GateNode(
         operator.name, operator.inputs, "batch", partial(BatchGate, size=operator.size, max_wait_s=operator.max_wait_s)
@@ -55,10 +59,10 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
     flow = FlowSettings(
         window=min(window, hints.get("max_memory_items", window)),
         max_bytes=min(filter(None, (max_bytes, hints.get("max_memory_bytes"))), default=None),
-        ordered=operator.ordered,
+        ordered=operator.ordered and hints.get("ordered", True),
         adaptive=hints.get("adaptive_batching", True),
         aim_s=profile.aim_s,
-        linger_s=profile.linger_s,
+        linger_s=profile.linger_s or profile.aim_s,
     )
     kernel = Kernel((_op(operator),), limit_s=flow.limit_s, measure=sizeof if flow.max_bytes else None)
     spec = StageSpec(operator.name, kernel, operator.parallel_degree)
@@ -78,9 +82,13 @@ def _executor(chosen: Any, profile: Profile) -> Any:
 
 
 def _hints(executor: Any) -> dict[str, Any]:
-    """What an executor's own settings say of the flow of its stages."""
-    settings = getattr(executor, "settings", None)
+    """What an executor's own settings say of the flow of its stages. Wrong ones are refused when the plugin is made."""
     if isinstance(executor, PluginRef):
-        return dict(executor.settings)
-    names = ("max_memory_items", "max_memory_bytes", "adaptive_batching")
-    return {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+        said = dict(executor.settings)
+    else:
+        settings = getattr(executor, "settings", None)
+        said = {name: getattr(settings, name) for name in _HINTS if hasattr(settings, name)}
+    return {name: value for name, value in said.items() if isinstance(value, _HINTS.get(name, ()))}
+
+
+_HINTS: dict[str, type] = {"max_memory_items": int, "max_memory_bytes": int, "adaptive_batching": bool, "ordered": bool}

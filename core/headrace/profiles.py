@@ -8,7 +8,7 @@ from attrs.validators import instance_of
 from headrace import plugins
 from headrace.errors import PluginError, shorten
 from headrace.plan import PluginRef
-from headrace.settings import did_you_mean, or_none, seconds, whole_number
+from headrace.settings import did_you_mean, or_none, seconds, text, whole_number
 
 _plugin = instance_of(PluginRef)
 
@@ -20,7 +20,7 @@ class Profile:
     window     most items between a stage's input and its output taken
     max_bytes  the same in measured bytes, or None
     aim_s      seconds of work that a batch aims at
-    linger_s   longest that an item waits for a later one
+    linger_s   longest that an item waits for a later one; None: as long as it takes, with no thread to see to it
     """
 
     name: str
@@ -31,11 +31,11 @@ class Profile:
     window: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
     max_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
     aim_s: float = field(default=0.005, validator=seconds(above=0))
-    linger_s: float = field(default=0.005, validator=seconds(above=0))
+    linger_s: float | None = field(default=0.005, validator=or_none(seconds(above=0)))
 
 
 SHIPPED = {
-    "serial": Profile(name="serial", runner=PluginRef("serial"), executor=PluginRef("serial")),
+    "serial": Profile(name="serial", runner=PluginRef("serial"), executor=PluginRef("serial"), linger_s=None),
     "balanced": Profile(name="balanced", runner=PluginRef("serial"), executor=PluginRef("thread")),
 }
 
@@ -47,6 +47,7 @@ def profile(chosen: str | Profile) -> Profile:
     """
     if isinstance(chosen, Profile):
         return chosen
+    text(of="a profile's name, or a Profile").check("profile", chosen)
     others = plugins.names("profile")
     if chosen in SHIPPED and chosen in others:
         raise PluginError(f"the profile '{chosen}' ships with Headrace, and a package brings another of that name")

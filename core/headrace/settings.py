@@ -86,7 +86,10 @@ def flag() -> Rule:
 
 
 def text(*, of: str = "") -> Rule:
-    return Rule(f"{of or 'a string'}, not empty", lambda value: isinstance(value, str) and value != "")
+    return Rule(
+        f"{of + ', a string and' if of else 'a string,'} not empty",
+        lambda value: isinstance(value, str) and value != "",
+    )
 
 
 def function(*, of: str = "a function") -> Rule:

@@ -226,6 +226,7 @@ class Schedule:
     def hear(self) -> bool:
         """What failed is told; until then what was set aside is still here."""
         failures = self.flow.new_failures()
+        self.flow.told(len(failures))
         self.here -= sum(failure.verdict != "retry" for failure in failures)
         self.failures += failures
         return bool(failures)
@@ -430,7 +431,7 @@ def one_batch(ops: tuple[Op, ...], count: int, *, ordered: bool = True) -> list[
     out: list[Any] = []
     while (sent := flow.next_batch(1, 0.0)) is not None:
         flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
-        flow.new_failures()
+        flow.told(len(flow.new_failures()))
         while (piece := flow.take()) is not None:
             if isinstance(piece, BaseException):
                 out.append(piece)
@@ -593,6 +594,7 @@ def test_items_that_arrive_after_an_error_are_dropped() -> None:
     flow.feed(Batch(1, range(1, 2), [1], 0.0))
     flow.release(granted - 1)
     assert isinstance(flow.take(), OperatorFailed) and len(flow.new_failures()) == 1
+    flow.told(1)
     assert flow.exhausted and flow.window.used == 0
 
 

@@ -79,12 +79,18 @@ class Driven:
                 now_s = monotonic()
                 late = until_s is not None and until_s <= now_s
                 due = [] if over or late else self._wait(until_s, now_s, bool(failures))
-            tell(failures, self._listen)
+            if failures:
+                self._told(tell(failures, self._listen))
             self._submit(due)
             if over:
                 return give(piece)
             if late:
                 return None
+
+    def _told(self, failures: int) -> None:
+        with self._lock:
+            self._flow.told(failures)
+            self._wake_puller()
 
     def _wait(self, until_s: float | None, now_s: float, busy: bool) -> list[Sent]:
         """Wait for something to take, or to tell of; not if there is something to do first, which is given back."""

@@ -103,7 +103,7 @@ class ItemFeed:
     ) -> None:
         self.account = Account((name,))
         self.depth = 0
-        self._name = name
+        self.name = name
         self._origin = origin
         self._measure = measure
         self._iterator: Iterator[Any] | None = None
@@ -137,7 +137,7 @@ class ItemFeed:
         return self._iterator
 
     def _failed(self, error: BaseException, index: int) -> OperatorFailed:
-        return OperatorFailed(self._name, None, None, f"at item {index}: {type(error).__name__}: {error}")
+        return OperatorFailed(self.name, None, None, f"at item {index}: {type(error).__name__}: {error}")
 
     def collect(self) -> Batch | None:
         pull = self._last
@@ -247,12 +247,15 @@ class BatchFeed:
         return self._output.close()
 
 
-def tell(failures: list[Failure], listen: Listen | None) -> None:
-    """Tell of failures, in the consumer's thread and before what comes behind them: once a run is at its end, all of
-    them have been told."""
+def tell(failures: list[Failure], listen: Listen | None) -> int:
+    """Tell of failures and let them go; says how many. In the consumer's thread and before what comes behind them: once
+    a run is at its end, all of them have been told."""
+    count = len(failures)
     if listen is not None:
         for failure in failures:
             listen(failure)
+    failures.clear()
+    return count
 
 
 def give(piece: Batch | BaseException | None) -> Batch:

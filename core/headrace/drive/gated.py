@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from time import monotonic
+from typing import Any
 
-from headrace.batch import Batch
+from headrace.batch import Batch, BatchResult
 from headrace.contracts import Leftovers
+from headrace.drive.driven import Driven
 from headrace.drive.feeds import ItemFeed, Listen, Output
 from headrace.flow.gates import Gate, Step
+from headrace.flow.kernel import Control, Kernel, Op
 from headrace.flow.ledger import Account
-
-PULL = 1024
-"""Most items that are pulled at once from a source that no stage pulls."""
+from headrace.flow.stage import FlowSettings, StageFlow
+from headrace.plan import StageSpec
 
 
 class SourceOutput:
-    """The items of a source, in batches, as they come."""
+    """The items of a source that no stage pulls, in batches, as they come: pulled by whoever asks for the next one."""
 
-    def __init__(self, feed: ItemFeed) -> None:
+    def __init__(self, feed: ItemFeed, window: int) -> None:
         self.depth = feed.depth
         self._feed = feed
+        self._window = window
         self._more = True
         self._error: BaseException | None = None
 
     def next_batch(self, until_s: float | None = None) -> Batch | None:
         while self._more:
             try:
-                self._more = self._feed.pull(PULL)
+                self._more = self._feed.pull(self._window)
             except Exception as error:
                 self._more, self._error = False, error
             batch = self._feed.collect()
@@ -52,6 +56,38 @@ class SourceOutput:
 
     def __repr__(self) -> str:
         return f"<SourceOutput {self._feed!r}>"
+
+
+def pulled(feed: ItemFeed, window: int, linger_s: float) -> Driven:
+    """The same with a thread of its own that pulls, so that whoever asks need not wait for what does not come."""
+    stage = StageSpec(feed.name, Kernel((Op(feed.name, "map", _same),)))
+    settings = FlowSettings(window=window, linger_s=linger_s)
+    flow = StageFlow(feed.name, stage.kernel, settings, 1, Account((feed.name,)))
+    return Driven(flow, _Passage(stage), feed, settings, None)
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+class _Passage:
+    """A lane whose batches are through as they are submitted."""
+
+    capacity = degree = 1
+
+    def __init__(self, stage: StageSpec) -> None:
+        self._kernel = stage.kernel
+
+    def submit(self, batch: Batch) -> Future[BatchResult]:
+        future: Future[BatchResult] = Future()
+        future.set_result(self._kernel.run(batch, Control()))
+        return future
+
+    def resize(self, degree: int) -> None:
+        """There is nothing to run beside another."""
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        return Leftovers()
 
 
 class GateOutput:

@@ -30,7 +30,7 @@ class Inline:
                 self._pull()
             else:
                 self._run(sent)
-                tell(flow.new_failures(), self._listen)
+                flow.told(tell(flow.new_failures(), self._listen))
         return give(None if self._cancelled else flow.take())
 
     def _run(self, sent: Sent) -> None:

@@ -22,7 +22,7 @@ def drive(
     """Open `stage` on `executor` and run what `feed` gives through it. Nothing is pulled before the first batch is
     asked for. `listen` is called with every failure, retries included, in the thread of the consumer."""
     lane = executor.open(stage)
-    degree = stage.degree or getattr(executor, "max_workers", None) or lane.capacity
+    degree = getattr(lane, "degree", None) or stage.degree or getattr(executor, "max_workers", None) or lane.capacity
     flow = StageFlow(stage.name, stage.kernel, settings, degree, account)
     shell = Inline if getattr(executor, "inline", False) else Driven
     return shell(flow, lane, feed, settings, listen)

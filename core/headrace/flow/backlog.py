@@ -17,7 +17,6 @@ class Backlog:
 
     def __init__(self) -> None:
         self._parts: deque[Batch] = deque()
-        self._start = 0  # items of the first part that are gone already
         self._seq = 0  # position in the stage's input of the next item to go
         self.count = 0
 
@@ -37,31 +36,24 @@ class Backlog:
         return first if len(parts) == 1 else _joined(parts)
 
     def _piece(self, items: int) -> Batch:
-        """The next items of the first part: all that is left of it, or `items` of them."""
-        part, start = self._parts[0], self._start
-        left = len(part) - start
-        if left <= items:
+        """The next items of the first part: all of it, or `items` of them. What goes is kept alive by nobody here."""
+        part = self._parts[0]
+        if len(part) <= items:
             self._parts.popleft()
-            self._start = 0
+            piece = part
         else:
-            self._start += items
-        take = min(left, items)
-        self.count -= take
-        if take == len(part):
-            part.seq = self._seq
-            return part
-        end = start + take
-        # Of the pieces of a part no byte may be lost to rounding: it would never be given back.
-        nbytes = part.nbytes * end // len(part) - part.nbytes * start // len(part)
-        return Batch(self._seq, part.index[start:end], part.data[start:end], part.born_s, nbytes=nbytes)
+            piece, rest = part.first(items), part.behind(items)
+            rest.nbytes = part.nbytes - piece.nbytes  # no byte is lost to rounding: it would never be given back
+            self._parts[0] = rest
+        piece.seq = self._seq
+        self.count -= len(piece)
+        return piece
 
     def clear(self) -> tuple[int, int]:
         """Drop all; says how many items and bytes that were."""
         items, nbytes = self.count, sum(part.nbytes for part in self._parts)
-        if self._start:
-            nbytes -= self._parts[0].nbytes * self._start // len(self._parts[0])
         self._parts.clear()
-        self.count = self._start = 0
+        self.count = 0
         return items, nbytes
 
     def __repr__(self) -> str:

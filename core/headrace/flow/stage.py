@@ -275,7 +275,7 @@ class StageFlow:
         else:
             self._settle(sent, result, now_s)
         # A worker's frames may hold the batch and the result a little longer; the items must not live by that.
-        batch.data = result.data = ()
+        batch.data = result.data = result.failures = ()
         self._check_closing()
 
     def book(self, sent: Sent, result: BatchResult) -> None:
@@ -312,12 +312,15 @@ class StageFlow:
     def new_failures(self) -> list[Failure]:
         """What failed since the last call, in no order."""
         failures, self._failures = self._failures, []
-        self.window.admit(-len(failures))
         return failures
+
+    def told(self, failures: int) -> None:
+        """So many of them have been told and let go: until then they hold their items, and count like them."""
+        self.window.admit(-failures)
 
     @property
     def untold(self) -> int:
-        """Failures that `new_failures` would give: they hold their items, so that they count like them."""
+        """Failures that `new_failures` would give."""
         return len(self._failures)
 
     @property

@@ -4,7 +4,8 @@
 
 Each node of the plan is an output that pulls the one before it. A stage on an executor with workers is driven by them,
 so that the stages of a chain overlap; everything else, gates too, happens in the thread that asks for the next batch:
-the caller's, or that of the next such stage which pulls.
+the caller's, or that of the next such stage which pulls. Unless the profile says that items may wait as long as it
+takes (`linger_s=None`), a source that no such stage pulls gets a thread that does, from `drive`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from headrace.batch import Batch
-from headrace.drive import BatchFeed, GateOutput, ItemFeed, SourceOutput, drive
+from headrace.drive import BatchFeed, GateOutput, ItemFeed, SourceOutput, drive, pulled
 from headrace.errors import GraphError
 from headrace.events import ItemFailed, ItemRetried, OperatorFinished, PipelineFinished, PipelineStarted
 from headrace.flow.ledger import Ledger
@@ -58,13 +59,22 @@ class SerialRun:
                 at = ItemFeed(node.name, node.origin, sizeof if measured else None)
                 self._ledger.accounts[node.name] = at.account
             elif isinstance(node, StageNode):
-                at = self._stage(node, at if isinstance(at, ItemFeed) else BatchFeed(cast("Output", at)))
+                at = self._stage(node, at)
             else:
                 account = self._ledger.open(node.name, (node.name,), node.inputs)
-                at = GateOutput(node.make, _output(at), account, self._listen)
-        return _output(at)
+                at = GateOutput(node.make, self._whole(at), account, self._listen)
+        return self._whole(at)
 
-    def _stage(self, node: StageNode, feed: Feed) -> Output:
+    def _whole(self, at: ItemFeed | Output | None) -> Output:
+        """An output of what is there so far, also where that is but a source."""
+        if not isinstance(at, ItemFeed):
+            return cast("Output", at)
+        linger_s = self._plan.linger_s
+        return SourceOutput(at, self._plan.window) if linger_s is None else pulled(at, self._plan.window, linger_s)
+
+    def _stage(self, node: StageNode, at: ItemFeed | Output | None) -> Output:
+        alone = getattr(self._context.executors[node.name], "inline", False) and self._plan.linger_s is not None
+        feed: Feed = at if isinstance(at, ItemFeed) and not alone else BatchFeed(self._whole(at))
         account = self._ledger.open(node.name, node.operators, node.inputs)
         return drive(self._context.executors[node.name], node.spec, feed, node.flow, account, self._listen)
 
@@ -159,10 +169,6 @@ class SerialRun:
 
     def __repr__(self) -> str:
         return f"<SerialRun of '{self._plan.name}', {self._items} items given>"
-
-
-def _output(at: ItemFeed | Output | None) -> Output:
-    return SourceOutput(at) if isinstance(at, ItemFeed) else cast("Output", at)
 
 
 class SerialRunner:

@@ -86,6 +86,11 @@ class ThreadLane:
         self._quiet = threading.Condition(pool._lock)
 
     @property
+    def degree(self) -> int:
+        """Batches that run at once: what was asked for, as far as `max_workers` allows."""
+        return self._degree
+
+    @property
     def capacity(self) -> int:
         return self._degree * self._depth
 
