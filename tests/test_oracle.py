@@ -203,9 +203,14 @@ def chains(draw: st.DrawFn, *, ordered: bool = True) -> Chain:
     kinds = draw(st.lists(KINDS, max_size=5).filter(lambda kinds: kinds.count("flat_map") < 3))
     kinds = [kind for kind in kinds if ordered or kind != "batch"]
     kinds += ["sink"] if draw(st.sampled_from([False, False, False, True])) else []
+    chosen: list[Step] = []
+    members = 1  # of the source that an output may stand for: with those of a list they must fit the window
+    for at, kind in enumerate(kinds):
+        chosen.append(draw(steps(kind, f"{kind} {at}", window // members, ordered)))
+        members = 1 if kind == "flat_map" else members * max(1, chosen[-1].size)
     return Chain(
         items=draw(st.sampled_from([150, 40, 7, 300, 150, 1, 0])),
-        steps=tuple(draw(steps(kind, f"{kind} {at}", window, ordered)) for at, kind in enumerate(kinds)),
+        steps=tuple(chosen),
         source_fails=draw(st.sampled_from([False, False, False, False, True])),
         window=window,
         max_bytes=draw(st.sampled_from([None, None, 1, 5_000])),

@@ -11,7 +11,7 @@ from headrace.flow.gates import Gate
 from headrace.flow.kernel import Kernel
 from headrace.flow.ledger import Account
 from headrace.flow.stage import FlowSettings
-from headrace.settings import Rule, text
+from headrace.settings import Rule
 
 
 @frozen
@@ -22,7 +22,6 @@ class PluginRef:
     settings: Mapping[str, Any] = Factory(dict)
 
     def __attrs_post_init__(self) -> None:
-        text(of="a plugin's name").check("PluginRef.name", self.name)
         Rule("a mapping of settings by name", lambda value: isinstance(value, Mapping)).check(
             f"PluginRef('{self.name}').settings", self.settings
         )

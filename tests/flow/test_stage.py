@@ -251,13 +251,17 @@ class Schedule:
 
     def _at_random(self) -> None:
         actions = [self.pull, self.send, self.finish, self.take, self.give_back, self.hear, self.stop]
-        weights = [self.random.choice([1, 5, 20]) for _ in actions]
-        for _ in range(self.random.choice([0, 30, 300])):
-            if self.error is None:
-                action = self.random.choices(actions, weights)[0]
-                if action != self.pull or self.pulling or self.flow.open:
-                    action()
-                    self.check_bound()
+        for _ in range(self.random.choice([0, 1, 5, 10])):
+            # For a while some hardly do anything: a consumer that is away, workers that are held.
+            weights = [self.random.choice([0, 1, 5, 20]) for _ in actions]
+            if any(weights):
+                for action in self.random.choices(actions, weights, k=30):
+                    self._act(action)
+
+    def _act(self, action: Callable[[], bool]) -> None:
+        if self.error is None and (action != self.pull or self.pulling or self.flow.open):
+            action()
+            self.check_bound()
 
     def _to_the_end(self) -> None:
         """Everybody does what there is to do, until all is out; there must always be something to do."""
@@ -542,6 +546,62 @@ def test_no_more_is_pulled_than_the_window_holds_until_outputs_are_taken() -> No
     assert flow.reserve(eager=False) == 0
     flow.taken(piece)
     assert flow.reserve(eager=True) == len(piece)
+
+
+def without_consumer(fan: Callable[[int], int], *, window: int, degree: int, hold: bool) -> tuple[int, int]:
+    """Have an endless source and all workers go on until nothing more is done, while nobody takes anything; on a second
+    round too, behind a consumer that took all. Gives the most items that were there, and the largest expansion.
+
+    `hold` has workers come back only when no more can be sent.
+    """
+    flow, kernel = flow_of(
+        Op("expand", "flat_map", lambda number: [number] * fan(number)), window=window, degree=degree
+    )
+    pulled, running, most = 0, [], 0
+    for _ in range(30):
+        moved = True
+        while moved:
+            granted = flow.reserve(eager=False)
+            feed(flow, pulled, granted)
+            flow.release(granted)
+            pulled += granted
+            sent = flow.next_batch(3 * degree, 0.0)
+            running += [sent] if sent is not None else []
+            moved = bool(granted or sent is not None)
+            if running and not (hold and moved):
+                back = running.pop()
+                flow.finished(back, kernel.run(back.batch, Control()), 0.0)
+                moved = True
+            most = max(most, flow.window.used)
+        while (piece := flow.take()) is not None:
+            flow.taken(piece)
+    return most, max(map(fan, range(pulled)))
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("degree", [1, 4])
+@pytest.mark.parametrize("window", [1, 10, 100, 1_000])
+@pytest.mark.parametrize("fan", [2, 3, 10, 150])
+def test_steady_expansions_take_the_window_and_one_of_them_at_most(
+    fan: int, window: int, degree: int, hold: bool, clock: Any
+) -> None:
+    most, largest = without_consumer(lambda number: fan, window=window, degree=degree, hold=hold)
+    assert most <= window + largest - 1
+    assert most > window // 2 or most >= largest
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("window", [1, 10, 100, 1_000])
+def test_unsteady_expansions_take_the_window_and_one_for_each_batch_at_most(
+    window: int, hold: bool, clock: Any
+) -> None:
+    def fan(number: int) -> int:
+        return 200 if number % 20 == 19 else number % 3
+
+    most, largest = without_consumer(fan, window=window, degree=4, hold=hold)
+    assert largest == 200 and most <= window + 12 * (largest - 1)
+    most, largest = without_consumer(fan, window=window, degree=1, hold=False)
+    assert most <= window + largest - 1  # a batch at a time
 
 
 def test_who_keeps_all_and_asks_for_more_gets_one_item() -> None:
