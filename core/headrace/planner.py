@@ -64,7 +64,7 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
         aim_s=profile.aim_s,
         linger_s=profile.linger_s or profile.aim_s,
     )
-    kernel = Kernel((_op(operator),), limit_s=flow.limit_s, measure=sizeof if flow.max_bytes else None)
+    kernel = Kernel((_op(operator),), measure=sizeof if flow.max_bytes else None)
     spec = StageSpec(operator.name, kernel, operator.parallel_degree)
     return StageNode(operator.name, operator.inputs, (operator.name,), spec, executor, flow)
 

@@ -71,7 +71,7 @@ class Standalone(ABC):
         name = name_of(fn) if name_of(fn) != SOURCE else f"{SOURCE}()"
         measure = sizeof if settings.max_bytes is not None else None
         op = Op(name, "map", fn, on_error, retries + 1)
-        kernel = Kernel((op,), limit_s=settings.limit_s, measure=measure)
+        kernel = Kernel((op,), measure=measure)
         return self._stream(
             StageSpec(name, kernel), ItemFeed(SOURCE, checked_origin("execute.items", items), measure), settings
         )

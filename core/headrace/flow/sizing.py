@@ -9,8 +9,8 @@ RECENT = 5
 slow by thousands: a mean would shrink batches of tiny functions to nothing."""
 WORTH_S = 0.0003
 """A batch shorter than this costs more to hand over than it gains by running beside another."""
-HANDOVER_S = 0.0002
-"""A batch takes at least this long for every worker, so that to hand them over, 60 µs each, takes a third of a core."""
+HANDOVER_S = 0.0004
+"""A batch takes at least this long for every worker, so that to hand them over, 60 to 120 µs each, takes a third of a core at most."""
 AHEAD_S = 0.25
 """Seconds of work that are worth reading ahead: more would only fill memory."""
 COMPUTES = 0.8
@@ -18,9 +18,14 @@ COMPUTES = 0.8
 GROWTH = 4
 
 
+def aim(aim_s: float, degree: int) -> float:
+    """Seconds that a batch aims at: what was asked for, and longer where so many workers would keep a core busy with
+    nothing but handing over."""
+    return max(aim_s, degree * HANDOVER_S)
+
+
 class Sizing:
-    """How many items the next batch should have, so that it takes about `aim_s`; longer, where so many workers would
-    otherwise keep a core busy with nothing but handing over.
+    """How many items the next batch should have, so that it takes about as long as `aim` says.
 
     At most GROWTH times the last size, and never more than the window allows: an equal share of half the window for
     each of `degree` workers, so that all can be at work while as much again is under way; tiny functions, for which
@@ -33,7 +38,7 @@ class Sizing:
     """
 
     def __init__(self, *, aim_s: float, window: int, degree: int, adaptive: bool = True) -> None:
-        self._aim_s = max(aim_s, degree * HANDOVER_S)
+        self._aim_s = aim(aim_s, degree)
         self._window = window
         self._degree = degree
         self._fair = max(1, window // (2 * degree))

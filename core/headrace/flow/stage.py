@@ -17,7 +17,7 @@ from headrace.errors import AccountError, ExecutorFailed
 from headrace.flow.backlog import Backlog
 from headrace.flow.ordering import Ordering
 from headrace.flow.recovery import Recovery
-from headrace.flow.sizing import Sizing
+from headrace.flow.sizing import Sizing, aim
 from headrace.flow.window import Window
 
 TYPE_CHECKING = False
@@ -70,11 +70,6 @@ class FlowSettings:
         self.aim_s = aim_s
         self.linger_s = linger_s
 
-    @property
-    def limit_s(self) -> float:
-        """Seconds after which a batch gives back what it has not begun: others can share it then."""
-        return 2 * self.aim_s
-
     def __repr__(self) -> str:
         return f"FlowSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
@@ -105,7 +100,7 @@ class StageFlow:
         self.window = Window(settings.window, settings.max_bytes)
         self._running: dict[Sent, float] = {}  # when each was sent, the oldest first
         self._linger_s = settings.linger_s
-        self._late_s = LATE * settings.aim_s
+        self._late_s = LATE * aim(settings.aim_s, degree)
         self._failures: list[Failure] = []
         self._account = account
         self._backlog = Backlog()
