@@ -409,6 +409,7 @@ class Program:
     """A program of its own, which says "ready" when it is where it should be."""
 
     def __init__(self, code: str) -> None:
+        self._interrupted = False
         self._process = subprocess.Popen(
             [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
             stdout=subprocess.PIPE,
@@ -423,6 +424,7 @@ class Program:
 
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
+        self._interrupted = True
 
     def end(self, within_s: float) -> tuple[int, str]:
         """How it ended, and what it said to stderr. Fails if that takes longer than `within_s`.
@@ -435,7 +437,8 @@ class Program:
             with suppress(subprocess.TimeoutExpired):
                 _, said = self._process.communicate(timeout=0.1)
                 return self._process.returncode, said
-            self._process.send_signal(signal.SIGUSR1)
+            if self._interrupted:
+                self._process.send_signal(signal.SIGUSR1)
         self._process.kill()
         pytest.fail(f"still there after {within_s} s: {self._process.communicate()[1]}")
 

@@ -77,7 +77,7 @@ def test_nothing_is_learned_from_a_batch_that_did_nothing() -> None:
 
 
 def test_brief_is_what_computes_and_is_over_before_another_worker_is_awake() -> None:
-    tiny = {"aim_s": WORTH_S / 2, "window": 10_000, "degree": 1}
+    tiny = {"aim_s": 0.005, "window": 400, "degree": 1}
     assert settled(Sizing(**tiny), 1e-7).brief
     assert not settled(Sizing(**tiny), 1e-7, cpu=0.1).brief  # it waits, and waits can overlap
     assert not settled(Sizing(aim_s=AIM_S, window=10_000, degree=1), 1e-6).brief

@@ -15,7 +15,7 @@ from headrace.flow.stage import FlowSettings, StageFlow
 from headrace.plan import StageSpec
 
 LIMIT = 2
-"""A batch that has run for this many times what it aims at gives back what it has not begun: others can share it then."""
+"""A batch that has run for this many times what it aims at gives back what it has not begun, for others to share."""
 
 
 def drive(

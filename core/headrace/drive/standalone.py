@@ -22,7 +22,6 @@ from headrace.plan import StageSpec, label
 from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
 
-
 SOURCE = "items"
 """What the source is called in reports and errors."""
 
