@@ -54,6 +54,7 @@ def test_a_right_executor_passes(suites: pytest.Pytester) -> None:
     assert outcomes["passed"] >= len(every_test())
 
 
+@pytest.mark.stress  # twenty seconds, and executors that are wrong on purpose may also wait for ever
 def test_each_wrong_executor_fails_the_tests_that_are_meant_for_it(suites: pytest.Pytester) -> None:
     expected = [(name, test, words) for name, (_, tests) in WRONG.items() for test, words in tests.items()]
     chosen = [f"test_suites.py::Test{name}::{test}" for name, test, _ in expected]

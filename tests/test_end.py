@@ -386,7 +386,7 @@ def test_collected_at_any_point(run: Callable[..., Stream]) -> None:
 PRELUDE = """
 import itertools, signal, sys, threading, time
 
-signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.signal(signal.SIGURG, lambda *_: None)
 
 import headrace
 from headrace import Pipeline, PipelineThreadExecutor
@@ -409,7 +409,6 @@ class Program:
     """A program of its own, which says "ready" when it is where it should be."""
 
     def __init__(self, code: str) -> None:
-        self._interrupted = False
         self._process = subprocess.Popen(
             [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
             stdout=subprocess.PIPE,
@@ -424,7 +423,6 @@ class Program:
 
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
-        self._interrupted = True
 
     def end(self, within_s: float) -> tuple[int, str]:
         """How it ended, and what it said to stderr. Fails if that takes longer than `within_s`.
@@ -437,8 +435,7 @@ class Program:
             with suppress(subprocess.TimeoutExpired):
                 _, said = self._process.communicate(timeout=0.1)
                 return self._process.returncode, said
-            if self._interrupted:
-                self._process.send_signal(signal.SIGUSR1)
+            self._process.send_signal(signal.SIGURG)
         self._process.kill()
         pytest.fail(f"still there after {within_s} s: {self._process.communicate()[1]}")
 
