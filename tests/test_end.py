@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 import pytest
 
 import headrace
-from headrace import LeftoversWarning, OperatorFailed, Pipeline, PipelineThreadExecutor, Stream
+from headrace import ExecutorFailed, LeftoversWarning, OperatorFailed, Pipeline, PipelineThreadExecutor, Stream
+from headrace.contracts import Leftovers
 from headrace.testing import Aside, Gate, Resources, Source
 from headrace.testing.ways import EARLY, Make, exhausted_or_failed
 
@@ -284,6 +286,38 @@ def test_a_source_that_is_blocked_for_ever_is_named(run: Callable[..., Stream]) 
     source.wake()
     assert source.closed.wait(GONE_S)
     assert source.closed_where_pulled
+    assert before.left() == []
+
+
+class GivesUp:
+    """An executor, and its lane, that cancels what it was given: while it is submitted, or later from elsewhere."""
+
+    capacity = 1
+
+    def __init__(self, gives_up: Callable[[Future[Any]], object]) -> None:
+        self.gives_up = gives_up
+
+    def open(self, stage: object) -> GivesUp:
+        return self
+
+    def submit(self, batch: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.gives_up(future)
+        return future
+
+    def resize(self, degree: int) -> None: ...
+
+    def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
+        return Leftovers()
+
+
+@pytest.mark.parametrize(
+    "gives_up", [Future.cancel, lambda future: Aside(future.cancel)], ids=["at once", "from another thread"]
+)
+def test_a_batch_that_the_executor_gives_up_fails_the_run(gives_up: Callable[[Future[Any]], object]) -> None:
+    before = Resources.now()
+    with pytest.raises(ExecutorFailed, match=r"failed on the batch that starts at item 0: .* it gave the batch up"):
+        Aside(list, headrace.map(same, count(), executor=GivesUp(gives_up))).result(PATIENCE_S)
     assert before.left() == []
 
 

@@ -223,6 +223,8 @@ def test_lanes_that_are_over_are_forgotten() -> None:
     with PipelineThreadExecutor(max_workers=2) as executor:
         for _ in range(20):
             assert list(executor.execute(same, range(5))) == list(range(5))
+            executor.execute(same, range(5))  # never begun
+            next(executor.execute(same, count()))
         assert ", 0 lanes>" in repr(executor)
 
 
@@ -274,7 +276,8 @@ def test_what_is_held_in_user_code_is_named_and_the_idle_are_gone() -> None:
         return item
 
     executor = PipelineThreadExecutor(max_workers=4, adaptive_batching=False)
-    stream = executor.execute(hold_the_last, Source(silent_after=31))
+    source = Source(silent_after=31)
+    stream = executor.execute(hold_the_last, source)
     assert [next(stream) for _ in range(30)] == list(range(30))
     gate.wait_for(1)
     with pytest.warns(LeftoversWarning, match=r"headrace-thread-\d+ in stage 'hold_the_last'") as caught:
@@ -287,6 +290,8 @@ def test_what_is_held_in_user_code_is_named_and_the_idle_are_gone() -> None:
             assert not thread.is_alive(), f"{thread.name} is idle, and still there"
     assert re.findall(r"headrace-[a-z]+", said) == ["headrace-thread", "headrace-pull"]
     gate.open()
+    source.wake()
+    assert before.left() == []
 
 
 # Contexts -----------------------------------------------------------------------------------------------------------

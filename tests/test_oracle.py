@@ -32,7 +32,7 @@ from headrace.flow.kernel import Kernel
 
 # Threads take the time that they take. The quick profile tries the same examples each time.
 _calm = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("quick", deadline=None, derandomize=True, max_examples=200, suppress_health_check=_calm)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=120, suppress_health_check=_calm)
 settings.register_profile("long", deadline=None, max_examples=2_000, suppress_health_check=_calm)
 QUICK, LONG = settings.get_profile("quick"), settings.get_profile("long")
 
@@ -190,7 +190,7 @@ def steps(draw: st.DrawFn, kind: str, name: str, window: int, ordered: bool) -> 
         return step
     return replace(
         step,
-        fan=draw(st.sampled_from([1, 2, 7, 40])) if kind == "flat_map" else 0,
+        fan=draw(st.sampled_from([2, 7, 1, 20])) if kind == "flat_map" else 0,
         ordered=ordered or draw(st.booleans()),
         parallel_degree=draw(st.none() | st.integers(1, 3)),
     )
@@ -209,7 +209,7 @@ def chains(draw: st.DrawFn, *, ordered: bool = True) -> Chain:
         chosen.append(draw(steps(kind, f"{kind} {at}", window // members, ordered)))
         members = 1 if kind == "flat_map" else members * max(1, chosen[-1].size)
     return Chain(
-        items=draw(st.sampled_from([150, 40, 7, 300, 150, 1, 0])),
+        items=draw(st.sampled_from([100, 40, 7, 200, 100, 1, 0])),
         steps=tuple(chosen),
         source_fails=draw(st.sampled_from([False, False, False, False, True])),
         window=window,

@@ -237,13 +237,16 @@ class TestRunning:
     def test_items_that_are_skipped_do_not_pile_up(self) -> None:
         class Item:
             alive = most = 0
+            lock = threading.RLock()  # items come and go in several threads
 
             def __init__(self) -> None:
-                Item.alive += 1
-                Item.most = max(Item.most, Item.alive)
+                with Item.lock:
+                    Item.alive += 1
+                    Item.most = max(Item.most, Item.alive)
 
             def __del__(self) -> None:
-                Item.alive -= 1
+                with Item.lock:
+                    Item.alive -= 1
 
         def fail(item: Item) -> None:
             raise ValueError
@@ -252,7 +255,7 @@ class TestRunning:
             source = (Item() for _ in range(3_000))
             pipeline = Pipeline("skips", window=100).source("data", source).map("fail", fail, **options)  # type: ignore[arg-type]
             assert pipeline.execute().report["fail"].skipped == 3_000
-        assert Item.most <= 110
+        assert Item.most <= 100
 
     @pytest.mark.parametrize("name", ["items", "source", "", None])
     def test_the_name_of_a_function_is_no_obstacle(self, name: str | None) -> None:

@@ -80,6 +80,12 @@ def test_map() -> None:
     assert result.worker == "worker"
 
 
+@pytest.mark.parametrize("data", [range(5), (0, 1, 2, 3, 4), [0, 1, 2, 3, 4]])
+def test_items_may_be_any_sequence(data: Any) -> None:
+    result = Kernel((op("map", fails_on(4), "skip"),)).run(Batch(0, range(5), data, 0.0), Control())
+    assert (result.data, result.done) == ([0, 10, 20, 30], 5)
+
+
 def test_filter_says_where_its_outputs_stem_from() -> None:
     result = run(op("filter", lambda number: number % 3 == 0), over=range(10))
     assert (result.data, result.where) == ([0, 3, 6, 9], [0, 3, 6, 9])

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
 from headrace.drive.feeds import Feed, Listen, give, patience_s, tell
+from headrace.errors import HeadraceError
 from headrace.flow.stage import FlowSettings, Sent, StageFlow
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class Driven:
 
     def _settled(self, sent: Sent, future: Future[BatchResult]) -> list[Sent]:
         """Book what came of a batch; gives what to submit next."""
-        error = future.exception()
+        error = HeadraceError("it gave the batch up") if future.cancelled() else future.exception()
         if error is not None:
             return [] if self._cancelled else self._broken(sent, error)
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from inspect import GEN_CREATED, GEN_RUNNING, getgeneratorstate
+from inspect import GEN_RUNNING, getgeneratorstate
 from itertools import chain
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +36,7 @@ class Stream(Iterator[Any]):
         dead_letters: Callable[[], Sequence[DeadLetter]],
         report: Callable[[], RunReport],
     ) -> None:
+        next(batches)  # an empty one: from now on, to drop the stream is to close it
         self._batches = batches
         self._items = chain.from_iterable(batches)
         self._cancel = cancel
@@ -64,9 +65,9 @@ class Stream(Iterator[Any]):
         """End the run now. What was not taken is dropped. From any thread; safe to call twice."""
         self._cancel()
         state = getgeneratorstate(self._batches)
-        if state in (GEN_CREATED, GEN_RUNNING):  # nothing has begun; or the consumer waits, and may never ask again
+        if state == GEN_RUNNING:  # the consumer waits in it, and may never ask again
             warn_of(self._end())
-        if state != GEN_RUNNING:
+        else:
             self._throw()
         self._items = chain()
 
@@ -105,7 +106,8 @@ def each(output: Output) -> Generator[Batch, None, None]:
 def owned(
     batches: Iterable[Batch], close: Callable[[], Leftovers], at_end: Callable[[], None] = lambda: None
 ) -> Generator[Sequence[Any], None, None]:
-    """The data of `batches`. Always calls `close` at last, and before it `at_end` if the end was reached.
+    """Nothing, and then the data of `batches`. Calls `close` at last, whatever happens once it gave nothing, and before
+    it `at_end` if the end was reached.
 
     `close` waits, which only the consumer may have to, and whoever closes explicitly. Where it is the garbage collector
     that finds an abandoned run, it does so in any thread at any point: in one that the run waits for, or that holds
@@ -113,6 +115,7 @@ def owned(
     """
     waits = threading.get_ident()
     try:
+        yield ()  # a generator that was never begun would not close anything
         for batch in batches:
             data = batch.data
             del batch  # while the next one is awaited, nobody keeps this one alive

@@ -165,7 +165,8 @@ class _Work:
     def stride(self, size: int) -> None:
         """Take the next `size` inputs through all operators."""
         first = self.at
-        items = self.batch.data[first : first + size]  # a copy, so that it can be cut
+        part = self.batch.data[first : first + size]
+        items: Sequence[Any] = part if isinstance(part, list) else list(part)  # a copy, and a list: so it can be cut
         where: Sequence[Path] = range(first, first + len(items))
         self.at += len(items)
         for position in range(self.batch.enter, len(self.ops)):

@@ -102,6 +102,7 @@ class StageFlow:
         self._linger_s = settings.linger_s
         self._late_s = LATE * aim(settings.aim_s, degree)
         self._failures: list[Failure] = []
+        self._untold = 0  # failures that hold their items: not told yet, or just being told
         self._account = account
         self._backlog = Backlog()
         self._recovery = Recovery()
@@ -143,7 +144,8 @@ class StageFlow:
             free = max(fitting - self._backlog.count - self._reserved, 0 if self.window.used else 1)
         granted = min(max(self._sizing.size, SMALL_PULL), free, ahead)
         if granted <= 0:
-            return 1 if eager and self._idle and not (self._reserved or self.ready) else 0
+            alone = self._idle and not (self._reserved or self.ready or self._untold)
+            return 1 if eager and alone else 0
         small = granted < min(self._sizing.size, self._sizing.ahead // 2)
         return 0 if small and not eager and self.running >= self._useful else granted
 
@@ -173,7 +175,8 @@ class StageFlow:
 
     def next_batch(self, capacity: int, now_s: float, *, eager: bool = False) -> Sent | None:
         """What to submit now, if anything. Counts as running until `finished` or `broken`. `eager` as in `reserve`."""
-        if self.running >= capacity:
+        # A batch may go beyond its credit by one expansion, so that none waits at a worker while as many run as can.
+        if self.running >= (capacity if self._expansion == 1.0 else min(capacity, self.degree)):
             return None
         sent = self._again(now_s, eager)
         if sent is None and (
@@ -311,6 +314,7 @@ class StageFlow:
 
     def told(self, failures: int) -> None:
         """So many of them have been told and let go: until then they hold their items, and count like them."""
+        self._untold -= failures
         self.window.admit(-failures)
 
     @property
@@ -401,6 +405,7 @@ class StageFlow:
         batch, slot, start, pieces = sent.batch, sent.slot, 0, []
         places = [_deep(where) for where in result.where] if result.where is not None else []
         self._failures.extend(result.failures)
+        self._untold += len(result.failures)
         self.window.admit(len(result.failures))
         final = _first_raised(result.failures)
         for failure in _retries_before(result.failures, final):
