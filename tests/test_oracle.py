@@ -500,6 +500,21 @@ def test_a_run_that_is_stopped_gives_all_that_it_took(profile: str, by: str, win
     check_account(chain, report, works, whole=True)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_source_that_a_gate_pulls_stops_too(profile: str) -> None:
+    def source() -> Iterator[int]:
+        for number in count():
+            if number == STOPPED_AT:
+                run.stop()
+            yield number
+
+    run, close = Pipeline("stopped", profile, window=10).source("source", source).batch("fives", 5)._start()
+    with in_time():
+        outputs = [item for _, batch in run for five in batch.data for item in five]
+    assert not close()
+    assert outputs == list(range(len(outputs))) and run.snapshot()["fives"].done == len(outputs)
+
+
 # The index of an item -----------------------------------------------------------------------------------------------
 
 

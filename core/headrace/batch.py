@@ -25,7 +25,8 @@ class Batch:
     born_s   when the oldest of them entered the pipeline (monotonic clock)
     attempt  which attempt this is for its items, from 1
     enter    position of the first fused operator to run: above 0 only for the retry of an item that had got that far
-    bound    most outputs wanted: the kernel gives the rest back once it has as many; None: no bound
+    bound    most that outputs, failures and inputs not begun may come to: beyond it the kernel gives the rest back;
+             None: no bound
     most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
     at_work  the items that a kernel in this process is iterating over, if one is
@@ -61,8 +62,9 @@ class Batch:
     def cut(self) -> None:
         """Have the kernel give back what it has not come to, behind the item that it is at. From any thread; without
         effect where the kernel runs in another process, or is through."""
-        if self.at_work is not None:
-            self.at_work.clear()
+        items = self.at_work  # read once: the kernel may be through at any moment
+        if items is not None:
+            items.clear()
 
     def first(self, items: int) -> Batch:
         """The first `items` alone."""
