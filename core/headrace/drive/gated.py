@@ -32,8 +32,8 @@ class SourceOutput:
     def next_batch(self, until_s: float | None = None) -> Batch | None:
         while self._more:
             try:
-                more = self._feed.pull(self._window)
-                self._more = self._more and more  # a stop may have come meanwhile, also from the source itself
+                if not self._feed.pull(self._window):
+                    self._more = False  # never set again: a stop may come meanwhile, also from the source itself
             except Exception as error:
                 self._more, self._error = False, error
             batch = self._feed.collect()
