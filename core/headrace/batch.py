@@ -5,11 +5,13 @@ Worker processes import this module, so it is standard library without `typing`,
 
 from __future__ import annotations
 
+from sys import maxsize
+
 from headrace.errors import OperatorFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     # An item's way from its source: its position there (from 0), and an ordinal for every `flat_map` passed since.
@@ -29,10 +31,12 @@ class Batch:
              None: no bound
     most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
-    at_work  the items that a kernel in this process is iterating over, if one is
+    stride   items that the kernel may take at once to begin with; 0: a part of the batch, to see what they cost
+    at_work  where a kernel in this process is in the items, if one is: an iterator of a list
+    is_cut   whether that one was told to stop
     """
 
-    __slots__ = ("at_work", "attempt", "born_s", "bound", "data", "enter", "index", "most_bytes", "nbytes", "seq")
+    __slots__ = ("at_work", "attempt", "born_s", "bound", "data", "enter", "index", "is_cut", "most_bytes", "nbytes", "seq", "stride")
 
     def __init__(
         self,
@@ -53,7 +57,9 @@ class Batch:
         self.enter = enter
         self.bound = bound
         self.most_bytes: int | None = None
-        self.at_work: list[Any] | None = None
+        self.stride = 0
+        self.is_cut = False
+        self.at_work: Iterator[Any] | None = None
         self.nbytes = nbytes
 
     def __len__(self) -> int:
@@ -62,9 +68,10 @@ class Batch:
     def cut(self) -> None:
         """Have the kernel give back what it has not come to, behind the item that it is at. From any thread; without
         effect where the kernel runs in another process, or is through."""
-        items = self.at_work  # read once: the kernel may be through at any moment
-        if items is not None:
-            items.clear()
+        ahead = self.at_work  # read once: the kernel may be through at any moment
+        if ahead is not None:
+            self.is_cut = True
+            ahead.__setstate__(maxsize)  # type: ignore[attr-defined]  # it is that of a list: on to its end
 
     def first(self, items: int) -> Batch:
         """The first `items` alone."""

@@ -39,9 +39,10 @@ def test_each_worker_has_a_share_of_half_the_window() -> None:
     assert settled(Sizing(aim_s=AIM_S, window=1_000, degree=5), 0.00001).size == 100
 
 
-def test_tiny_functions_get_more_than_their_share_but_not_all_of_the_window() -> None:
-    size = settled(Sizing(aim_s=AIM_S, window=1_000, degree=50), 1e-8).size
-    assert 1_000 // 100 < size < 1_000 // 2
+def test_tiny_functions_get_half_of_the_window_and_others_an_equal_share_of_it() -> None:
+    sizing = Sizing(aim_s=AIM_S, window=1_000, degree=50)
+    assert settled(sizing, 1e-8).size == 500
+    assert settled(sizing, 1e-4).size == 10
 
 
 @pytest.mark.parametrize("window", [1, 2, 3])

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -253,14 +254,17 @@ class Driven:
 
     def _settled(self, sent: Sent, future: Future[BatchResult]) -> list[Sent]:
         """Book what came of a batch; gives what to submit next."""
-        error = HeadraceError("it gave the batch up") if future.cancelled() else future.exception()
-        if error is not None:
+        try:
+            result = future.result()
+        except CancelledError:
+            return [] if self._cancelled else self._broken(sent, HeadraceError("it gave the batch up"))
+        except BaseException as error:
             return [] if self._cancelled else self._broken(sent, error)
         with self._lock:
             if self._cancelled:
-                self._flow.book(sent, future.result())  # nobody takes it, but it was done
+                self._flow.book(sent, result)  # nobody takes it, but it was done
                 return []
-            self._flow.finished(sent, future.result(), monotonic())
+            self._flow.finished(sent, result, monotonic())
             self._wake_puller()
             return self._due()
 

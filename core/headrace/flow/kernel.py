@@ -13,7 +13,7 @@ from headrace.batch import BatchResult, Failure, Tally, locate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from headrace.batch import Batch, Path
@@ -91,16 +91,16 @@ class Kernel:
         """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
         began_s, cpu_s = perf_counter(), thread_time()
         work = _Work(self.ops, batch, control, self.measure)
-        size, took_s, now_s = len(batch.data), 0.0, began_s
+        size, now_s = len(batch.data), began_s
         # An expansion is held whole, so the first one is looked at alone.
-        stride = 1 if self.expands else max(1, size // FIRST_STRIDE)
+        stride = 1 if self.expands else batch.stride or max(1, size // FIRST_STRIDE)
         while work.at < size:
             work.stride(stride)
-            took_s, now_s = perf_counter() - now_s, perf_counter()
+            last_s, now_s = now_s, perf_counter()
             late = self.limit_s is not None and now_s - began_s > self.limit_s
-            if work.stopped or work.cut or late or control.cancelled or work.full:
+            if work.at >= size or work.stopped or batch.is_cut or late or control.cancelled or work.full:
                 break
-            stride = _next_stride(stride, took_s, work.share)
+            stride = _next_stride(stride, now_s - last_s, work.share)
         return BatchResult(
             work.out,
             work.where,
@@ -110,7 +110,7 @@ class Kernel:
             nbytes=work.nbytes,
             worker=worker,
             began_s=began_s,
-            ended_s=perf_counter(),
+            ended_s=now_s,
             cpu_s=thread_time() - cpu_s,
         )
 
@@ -141,7 +141,7 @@ class _Work:
         self.where: list[Path] | None = None
         self.failures: list[Failure] = []
         self.tallies = [Tally() for _ in ops]
-        self.stopped = self.cut = False
+        self.stopped = False
 
     @property
     def full(self) -> bool:
@@ -164,9 +164,9 @@ class _Work:
 
     def stride(self, size: int) -> None:
         """Take the next `size` inputs through all operators."""
-        first = self.at
-        part = self.batch.data[first : first + size]
-        items: Sequence[Any] = part if isinstance(part, list) else list(part)  # a copy, and a list: so it can be cut
+        first, data = self.at, self.batch.data
+        part = data[first : first + size] if first or size < len(data) else data
+        items: Sequence[Any] = part if isinstance(part, list) else list(part)  # a list's iterator can be cut
         where: Sequence[Path] = range(first, first + len(items))
         self.at += len(items)
         for position in range(self.batch.enter, len(self.ops)):
@@ -187,21 +187,19 @@ class _Work:
 
     def _pass(self, position: int, items: Sequence[Any], where: Sequence[Path]) -> tuple[Sequence[Any], Sequence[Path]]:
         """One operator over `items`; `where` says for each which input it stems from. The same for what comes out."""
-        op, tally = self.ops[position], self.tallies[position]
-        attempt = self.batch.attempt if position == self.batch.enter else 1
+        op, tally, first = self.ops[position], self.tallies[position], position == self.batch.enter
+        attempt = self.batch.attempt if first else 1
         call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
-        if position == self.batch.enter:
-            call.kept, call.first = self.batch.data, _first(where[0])
+        if first:
             call.most = self.spare
-            self.batch.at_work = call.over  # type: ignore[assignment]  # a slice of a list
+            self.batch.at_work = call.ahead
         began_s = perf_counter()
         outputs, fan = getattr(call, op.kind)()
         tally.service_s += perf_counter() - began_s
         self.batch.at_work = None
-        self.cut = self.cut or (position == self.batch.enter and not call.over)
         count = call.reached
         if count < len(where) and not (call.failed and call.ends):
-            self.cut, self.at = True, _first(where[count])
+            self.at = _first(where[count])
             where = where[:count]
         if call.failed:
             where = self._fail(position, attempt, call.items, where, call.failed)
@@ -289,20 +287,19 @@ class _Pass:
 
     Each kind gives its outputs, and how many of them each input gave that did not fail (None: one each).
     `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
-    `over` is what is iterated: where it is a copy of `kept`, from `first` on, whoever clears it, from any thread, ends
-    the pass behind the item that it is at. `reached` tells how many items it came to, failed ones included.
+    `ahead` iterates over the items: whoever sets it to their end, from any thread, ends the pass behind the item that
+    it is at. `reached` tells how many items it came to, failed ones included.
     `most` bounds outputs and items that it has not come to, together: an expansion beyond it is the last.
     """
 
-    __slots__ = ("ends", "failed", "first", "fn", "kept", "most", "over", "passing", "reached")
+    __slots__ = ("ahead", "ends", "failed", "fn", "most", "over", "passing", "reached")
 
     def __init__(
         self, fn: Callable[[Any], Any], over: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
     ) -> None:
         self.fn = fn
         self.over = over
-        self.kept: Sequence[Any] = over
-        self.first = 0
+        self.ahead = iter(over)
         self.most: int | None = None
         self.ends = ends
         self.passing = passing
@@ -312,7 +309,7 @@ class _Pass:
     @property
     def items(self) -> Sequence[Any]:
         """The items that it came to, in order."""
-        return self.kept[self.first : self.first + self.reached]
+        return self.over if self.reached == len(self.over) else self.over[: self.reached]
 
     def map(self) -> tuple[list[Any], None]:
         return self._call_each(), None
@@ -329,7 +326,7 @@ class _Pass:
         out: list[Any] = []
         counts: list[int] = []
         excess = None if self.most is None else self.most - len(self.over)
-        for at, item in enumerate(self.over):
+        for at, item in enumerate(self.ahead):
             before = len(out)
             try:
                 out.extend(self.fn(item))
@@ -346,14 +343,13 @@ class _Pass:
         return out, counts
 
     def _call_each(self) -> list[Any]:
-        out = self._calls(self.fn, self.over, self.failed)
+        out = self._calls(self.fn, self.ahead, self.failed)
         self.reached = len(out) + len(self.failed)
         return out
 
-    def _calls(self, fn: Callable[[Any], Any], items: Sequence[Any], failed: Failed) -> list[Any]:
-        """`fn` of each item, in order, less those that failed."""
+    def _calls(self, fn: Callable[[Any], Any], ahead: Iterator[Any], failed: Failed) -> list[Any]:
+        """`fn` of each item ahead, in order, less those that failed."""
         out: list[Any] = []
-        ahead = iter(items)
         calls, extend = map(fn, ahead), out.extend
         while True:
             try:
@@ -379,7 +375,7 @@ class _Pass:
     def _truths(self, flags: list[Any]) -> list[bool]:
         """The truth of each answer; where it cannot be told (of an array, say) the item failed."""
         late: Failed = []
-        truths = self._calls(bool, flags, late)
+        truths = self._calls(bool, iter(flags), late)
         if late:
             gone = {at for at, _ in self.failed}
             asked = [at for at in range(self.reached) if at not in gone]

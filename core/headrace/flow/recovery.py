@@ -41,6 +41,10 @@ class Recovery:
                 return slot, batch
         return None
 
+    def __bool__(self) -> bool:
+        """Whether anything is here, wanted or not."""
+        return bool(self._now or self._later)
+
     @property
     def due_s(self) -> float | None:
         """When the next retry is due."""

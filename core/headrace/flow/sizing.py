@@ -28,8 +28,8 @@ class Sizing:
     """How many items the next batch should have, so that it takes about as long as `aim` says.
 
     At most GROWTH times the last size, and never more than the window allows: an equal share of half the window for
-    each of `degree` workers, so that all can be at work while as much again is under way; tiny functions, for which
-    such a batch would be shorter than WORTH_S, get up to a quarter of the window.
+    each of `degree` workers, so that all can be at work while as much again is under way. Tiny functions, for which
+    such a batch would be shorter than WORTH_S, get all of that half: one worker is enough for them.
 
     size    items for the next batch
     cost_s  what an item costs, in seconds; None while no batch is back
@@ -42,7 +42,7 @@ class Sizing:
         self._window = window
         self._degree = degree
         self._fair = max(1, window // (2 * degree))
-        self._most = max(1, window // 3)
+        self._half = max(1, window // 2)
         self._adaptive = adaptive
         self._costs: deque[float] = deque(maxlen=RECENT)
         self._computed: deque[float] = deque(maxlen=RECENT)  # share of the time that was spent on a core
@@ -59,9 +59,9 @@ class Sizing:
         self._computed.append(cpu_s / took_s if took_s else 1.0)
         self.cost_s = cost_s = max(_median(self._costs), 1e-9)
         if self._adaptive:
-            limit = max(self._fair, min(self._most, int(WORTH_S / cost_s)))
+            limit = self._half if self._fair * cost_s < WORTH_S else self._fair
             self.size = max(1, min(round(self._aim_s / cost_s), self.size * GROWTH, limit))
-        self.brief = self.size * cost_s < WORTH_S and _median(self._computed) > COMPUTES
+        self.brief = min(self.size, self._fair) * cost_s < WORTH_S and _median(self._computed) > COMPUTES
         self.ahead = min(self._window, max(2 * self.size * self._degree, int(self._degree * AHEAD_S / cost_s)))
 
     def share(self, items: int) -> int:

@@ -175,14 +175,14 @@ class StageFlow:
 
     def next_batch(self, capacity: int, now_s: float, *, eager: bool = False) -> Sent | None:
         """What to submit now, if anything. Counts as running until `finished` or `broken`. `eager` as in `reserve`."""
+        running = len(self._running)
         # A batch may go beyond its credit by one expansion, so that none waits at a worker while as many run as can.
-        if self.running >= (capacity if self._expansion == 1.0 else min(capacity, self.degree)):
+        if running >= (capacity if self._expansion == 1.0 else min(capacity, self.degree)):
             return None
-        sent = self._again(now_s, eager)
-        if sent is None and (
-            self.running < self._useful or not self._sizing.brief or self._oldest_s + self._linger_s < now_s
-        ):
-            sent = self._fresh(eager)
+        sent = self._again(now_s, eager) if self._recovery else None
+        if sent is None and self._backlog.count:
+            enough = self._sizing.brief and running >= 1 and self._oldest_s + self._linger_s >= now_s
+            sent = None if enough else self._fresh(eager)
         if sent is not None:
             self._running[sent] = now_s
             self.window.admit(sent.charge - len(sent.batch), sent.nbytes - sent.batch.nbytes)
@@ -203,8 +203,6 @@ class StageFlow:
 
     def _fresh(self, eager: bool) -> Sent | None:
         there = self._backlog.count
-        if not there:
-            return None
         size = self._sizing.size
         if self._ended and there < size * self.degree:
             size = self._sizing.share(there)
@@ -218,6 +216,8 @@ class StageFlow:
     def _sent(self, slot: Slot, batch: Batch) -> Sent:
         """`batch` with the credit that it will need, as far as that is known, when its outputs are here."""
         charge, nbytes = len(batch), batch.nbytes
+        if self._sizing.brief:
+            batch.stride = charge
         if self._expansion != 1.0:
             charge = batch.bound = max(charge, int(charge * (self._expansion or 1)))
         if self.window.max_bytes is not None:
