@@ -31,12 +31,23 @@ class Batch:
              None: no bound
     most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
-    stride   items that the kernel may take at once to begin with; 0: a part of the batch, to see what they cost
     at_work  where a kernel in this process is in the items, if one is: an iterator of a list
     is_cut   whether that one was told to stop
     """
 
-    __slots__ = ("at_work", "attempt", "born_s", "bound", "data", "enter", "index", "is_cut", "most_bytes", "nbytes", "seq", "stride")
+    __slots__ = (
+        "at_work",
+        "attempt",
+        "born_s",
+        "bound",
+        "data",
+        "enter",
+        "index",
+        "is_cut",
+        "most_bytes",
+        "nbytes",
+        "seq",
+    )
 
     def __init__(
         self,
@@ -57,7 +68,6 @@ class Batch:
         self.enter = enter
         self.bound = bound
         self.most_bytes: int | None = None
-        self.stride = 0
         self.is_cut = False
         self.at_work: Iterator[Any] | None = None
         self.nbytes = nbytes

@@ -59,13 +59,15 @@ class Op:
 
 class Control:
     """What a running kernel heeds. `cancelled` is looked at between strides; errors of the types `passing` are not
-    taken for failures of an item but passed on (Ctrl-C, where the function runs in the main thread)."""
+    taken for failures of an item but passed on (Ctrl-C, where the function runs in the main thread). `watched` tells
+    that somebody in this process cuts the batch if it is late, so that it needs no strides to look after itself."""
 
-    __slots__ = ("cancelled", "passing")
+    __slots__ = ("cancelled", "passing", "watched")
 
-    def __init__(self, passing: tuple[type[BaseException], ...] = ()) -> None:
+    def __init__(self, passing: tuple[type[BaseException], ...] = (), *, watched: bool = False) -> None:
         self.cancelled = False
         self.passing = passing
+        self.watched = watched
 
 
 class Kernel:
@@ -92,8 +94,7 @@ class Kernel:
         began_s, cpu_s = perf_counter(), thread_time()
         work = _Work(self.ops, batch, control, self.measure)
         size, now_s = len(batch.data), began_s
-        # An expansion is held whole, so the first one is looked at alone.
-        stride = 1 if self.expands else batch.stride or max(1, size // FIRST_STRIDE)
+        stride = self._first_stride(size, control)
         while work.at < size:
             work.stride(stride)
             last_s, now_s = now_s, perf_counter()
@@ -113,6 +114,13 @@ class Kernel:
             ended_s=now_s,
             cpu_s=thread_time() - cpu_s,
         )
+
+    def _first_stride(self, size: int, control: Control) -> int:
+        if self.expands:
+            return 1  # an expansion is held whole, so the first one is looked at alone
+        if control.watched and len(self.ops) == 1:  # what another operator has done already could not be given back
+            return size
+        return max(1, size // FIRST_STRIDE)
 
     def __repr__(self) -> str:
         return f"<Kernel {'+'.join(op.name for op in self.ops)}>"

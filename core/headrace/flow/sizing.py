@@ -9,8 +9,9 @@ RECENT = 5
 slow by thousands: a mean would shrink batches of tiny functions to nothing."""
 WORTH_S = 0.0003
 """A batch shorter than this costs more to hand over than it gains by running beside another."""
-HANDOVER_S = 0.0004
-"""A batch takes at least this long for every worker: to hand one over takes 60 to 120 µs of the one core there is."""
+HANDOVER_S = 0.001
+"""A batch takes at least this long for every worker: to hand one over takes 60 to 200 µs of the one interpreter lock
+there is, for which those wait whose items are through."""
 AHEAD_S = 0.25
 """Seconds of work that are worth reading ahead: more would only fill memory."""
 COMPUTES = 0.8

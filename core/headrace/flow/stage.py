@@ -216,8 +216,6 @@ class StageFlow:
     def _sent(self, slot: Slot, batch: Batch) -> Sent:
         """`batch` with the credit that it will need, as far as that is known, when its outputs are here."""
         charge, nbytes = len(batch), batch.nbytes
-        if self._sizing.brief:
-            batch.stride = charge
         if self._expansion != 1.0:
             charge = batch.bound = max(charge, int(charge * (self._expansion or 1)))
         if self.window.max_bytes is not None:

@@ -75,7 +75,7 @@ class ThreadLane:
         self._name = stage.name
         self._kernel = stage.kernel
         self._context = contextvars.copy_context()
-        self._control = Control()
+        self._control = Control(watched=True)
         self._degree = degree
         self._depth = depth
         self._pending: deque[tuple[Batch, Future[BatchResult]]] = deque()
