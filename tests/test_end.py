@@ -268,6 +268,19 @@ def test_what_a_source_says_at_its_end_is_heard() -> None:
             list(run(items))
 
 
+def test_what_a_source_says_while_it_is_closed_is_warned_of() -> None:
+    def endless() -> Iterator[int]:
+        try:
+            yield from count()
+        finally:
+            raise OSError("the cursor is gone")
+
+    stream = one_stage(endless)
+    assert next(stream) == 0
+    with pytest.warns(RuntimeWarning, match="the source of 'same' raised while it was closed: OSError: the cursor"):
+        stream.close()
+
+
 @pytest.mark.parametrize("run", [one_stage, chain], ids=["one stage", "chain"])
 def test_a_source_that_is_blocked_for_ever_is_named(run: Callable[..., Stream]) -> None:
     before, source = Resources.now(), Source(silent_after=8)

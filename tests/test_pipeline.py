@@ -234,6 +234,38 @@ class TestRunning:
         with pytest.raises(GraphError, match="lists of 10 lists of 20 never fill under a window of 100"):
             numbers(window=100).batch("twenties", 20).batch("more", 10).describe()
 
+    @pytest.mark.parametrize("profile", ["balanced", "serial"])
+    @pytest.mark.parametrize("size", [70, 99, 100])
+    def test_lists_that_nearly_fill_the_window_do_not_trickle(self, profile: str, size: int) -> None:
+        pipeline = numbers(10_000, profile=profile, window=100).map("next", plus_one).batch("lists", size)
+        result = pipeline.execute()
+        assert [item for items in result.outputs for item in items] == list(range(1, 10_001))
+        assert result.report["next"].batches < 1_000
+
+    def test_an_executor_at_its_defaults_leaves_the_window_to_the_pipeline(self) -> None:
+        def window(executor: PipelineThreadExecutor) -> str:
+            described = numbers(window=50_000).map("next", plus_one, executor=executor).describe()
+            return described.partition("window ")[2].split()[0]
+
+        assert window(PipelineThreadExecutor()) == "50,000"
+        assert window(PipelineThreadExecutor(max_memory_items=2_000)) == "2,000"
+
+    @pytest.mark.parametrize("profile", ["balanced", "serial"])
+    def test_items_that_grow_suddenly_stay_within_the_bytes(self, profile: str) -> None:
+        pulled = given = most = 0
+
+        def source() -> Any:
+            nonlocal pulled
+            for size in [100] * 2_000 + [50_000] * 200:
+                pulled += size
+                yield b"x" * size
+
+        for item in Pipeline("grows", profile, max_bytes=200_000).source("data", source).map("same", bytes):
+            most = max(most, pulled - given)
+            given += len(item)
+        assert given == pulled
+        assert most <= 200_000 + 2 * 50_000  # the item that fills it, and the one in hand
+
     def test_items_that_are_skipped_do_not_pile_up(self) -> None:
         class Item:
             alive = most = 0

@@ -15,7 +15,6 @@ from headrace import settings
 from headrace.errors import HeadraceError, SettingsError
 from headrace.settings import (
     Rule,
-    byte_count,
     choice,
     cores,
     did_you_mean,
@@ -61,7 +60,6 @@ POLICY = choice("raise", "skip", "dead_letter")
         (or_none(THREADS), "4", "a whole number of threads, at least 1, or None; got '4'"),
         (whole_number(), 1.5, "a whole number; got 1.5"),
         (whole_number(at_least=1, at_most=9), 10, "a whole number, at least 1, at most 9; got 10"),
-        (byte_count(), 0, "a whole number of bytes, at least 1; got 0"),
         (seconds(), -1, "a number of seconds, at least 0; got -1"),
         (seconds(above=0), 0.0, "a number of seconds, above 0; got 0.0"),
         (seconds(), float("inf"), "a number of seconds, at least 0; got inf"),
@@ -104,7 +102,6 @@ def test_what_does_not_fit_is_refused_in_words(rule: Rule, value: Any, words: st
         (or_none(THREADS), 2),
         (whole_number(), -5),
         (whole_number(at_most=3), 3),
-        (byte_count(), 1 << 40),
         (seconds(), 0),
         (seconds(), 2.5),
         (seconds(), Index(2)),

@@ -83,18 +83,12 @@ class Batch:
             self.is_cut = True
             ahead.__setstate__(maxsize)  # type: ignore[attr-defined]  # it is that of a list: on to its end
 
-    def first(self, items: int) -> Batch:
-        """The first `items` alone."""
-        nbytes = self.nbytes * items // len(self.data)
-        return Batch(
-            self.seq,
-            self.index[:items],
-            self.data[:items],
-            self.born_s,
-            self.attempt,
-            self.enter,
-            nbytes=nbytes,
-        )
+    def split(self, items: int) -> tuple[Batch, Batch]:
+        """The first `items`, and the rest; no byte is lost to rounding."""
+        rest = self.behind(items)
+        first = Batch(self.seq, self.index[:items], self.data[:items], self.born_s, self.attempt, self.enter)
+        first.nbytes = self.nbytes - rest.nbytes
+        return first, rest
 
     def behind(self, done: int) -> Batch:
         """The items behind the first `done`, to be run anew."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import attrs
+
 from headrace.errors import GraphError
 from headrace.flow.gates import BatchGate, SinkGate
 from headrace.flow.kernel import Kernel, Op
@@ -86,8 +88,11 @@ def _hints(executor: Any) -> dict[str, Any]:
     if isinstance(executor, PluginRef):
         said = dict(executor.settings)
     else:
-        settings = getattr(executor, "settings", None)
+        settings: Any = getattr(executor, "settings", None)
         said = {name: getattr(settings, name) for name in _HINTS if hasattr(settings, name)}
+        if attrs.has(type(settings)):  # what was left at its default is nobody's wish
+            defaults = {field.name: field.default for field in attrs.fields(type(settings))}
+            said = {name: value for name, value in said.items() if value != defaults[name]}
     return {name: value for name, value in said.items() if isinstance(value, _HINTS.get(name, ()))}
 
 

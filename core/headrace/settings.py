@@ -52,10 +52,6 @@ def whole_number(*, at_least: int | None = None, at_most: int | None = None, of:
     return Rule(words + _between(at_least, at_most), lambda value: _within(_whole(value), at_least, at_most))
 
 
-def byte_count(*, at_least: int = 1, at_most: int | None = None) -> Rule:
-    return whole_number(at_least=at_least, at_most=at_most, of="bytes")
-
-
 def number(
     *, at_least: float | None = None, above: float | None = None, at_most: float | None = None, of: str = ""
 ) -> Rule:

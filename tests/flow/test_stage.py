@@ -215,8 +215,7 @@ class Schedule:
         while (surplus := sum(map(len, self.held)) - self.keeps) > 0:
             whole = part = self.held.popleft()
             if len(whole) > surplus:
-                part, rest = whole.first(surplus), whole.behind(surplus)
-                rest.nbytes = whole.nbytes - part.nbytes
+                part, rest = whole.split(surplus)
                 self.held.appendleft(rest)
             self.here -= len(part)
             self.flow.taken(part)

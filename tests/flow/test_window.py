@@ -16,7 +16,7 @@ def test_room_is_what_is_not_used() -> None:
     window.admit(8)  # an expansion
     assert window.room == 0 and window.over
     window.admit(-12)
-    assert window.room == 10 and not window.over and window.peak == 12
+    assert window.room == 10 and not window.over
 
 
 def test_the_first_item_is_measured_before_others_are_admitted() -> None:
@@ -77,3 +77,10 @@ def test_sizeof_ends_in_a_circle() -> None:
     circle: list[object] = []
     circle.append(circle)
     assert sizeof(circle) > 0
+
+
+def test_what_is_left_in_bytes() -> None:
+    window = Window(10, max_bytes=1_000)
+    window.admit(2, 700)
+    assert window.left_bytes == 300
+    assert Window(10).left_bytes is None

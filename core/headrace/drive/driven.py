@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -66,6 +67,7 @@ class Driven:
         self._cancelled = False
         self._threads: list[threading.Thread] = []
         self._upstream = Leftovers()  # what the feed could not end
+        self._unheard: BaseException | None = None  # what it raised then, if nobody takes anything any more
         self._leftovers: Leftovers | None = None
 
     # the consumer
@@ -124,7 +126,7 @@ class Driven:
     def _pull(self) -> None:
         error: BaseException | None = None
         try:
-            while (granted := self._credit()) and self._feed.pull(granted):
+            while (granted := self._credit()) and self._feed.pull(granted, self._flow.window.left_bytes):
                 self._collect(over=True)
                 self._let_the_first_through()
         except BaseException as caught:
@@ -133,6 +135,7 @@ class Driven:
         try:
             self._upstream = self._feed.close()
         except BaseException as caught:
+            self._unheard = caught if self._cancelled else None
             error = error or caught
         self._end(error)
 
@@ -310,6 +313,9 @@ class Driven:
                 self._upstream = self._feed.close()
             held = Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
             self._leftovers = self._upstream + left + held
+            if self._unheard is not None:
+                what = f"the source of '{self._flow.name}' raised while it was closed"
+                warnings.warn(f"{what}: {type(self._unheard).__name__}: {self._unheard}", RuntimeWarning, stacklevel=2)
         return self._leftovers
 
     def _start(self, role: str, work: Callable[[], None]) -> None:

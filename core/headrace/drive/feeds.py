@@ -55,8 +55,9 @@ class Feed(Protocol):
         """How many stages come before the one that pulls."""
         ...
 
-    def pull(self, items: int) -> bool:
-        """Get up to `items` more, at least one if there is any; False once there will be no more."""
+    def pull(self, items: int, most_bytes: int | None = None) -> bool:
+        """Get up to `items` more, at least one if there is any, and, where they are measured as they come, none behind
+        the one that fills `most_bytes`. False once there will be no more."""
         ...
 
     def collect(self) -> Batch | None:
@@ -75,14 +76,27 @@ class Feed(Protocol):
 
 
 class _Pull:
-    """One pull: what has arrived, how much of that others have collected, and whether more can arrive."""
+    """One pull: what has arrived and, if it is measured, of how many bytes each item is; how much of that others have
+    collected, and whether more can arrive."""
 
-    __slots__ = ("arrived", "collected", "over")
+    __slots__ = ("arrived", "collected", "over", "sizes")
 
     def __init__(self) -> None:
         self.arrived: list[Any] = []
+        self.sizes: list[int] = []
         self.collected = 0
         self.over = False
+
+
+def _weighed(items: Iterator[Any], most_bytes: int, measure: Callable[[Any], int], sizes: list[int]) -> Iterator[Any]:
+    """The items up to the one that fills `most_bytes`. Their sizes are there before them."""
+    for item in items:
+        size = measure(item)
+        sizes.append(size)
+        most_bytes -= size
+        yield item
+        if most_bytes <= 0:
+            return
 
 
 class ItemFeed:
@@ -112,13 +126,15 @@ class ItemFeed:
         self._last = _Pull()
         self.position = 0  # in the source, of the next item to collect
 
-    def pull(self, items: int) -> bool:
+    def pull(self, items: int, most_bytes: int | None = None) -> bool:
         wanted = min(items, self._most)
         start, pull = self.position, _Pull()  # all that came before was collected
-        arrived, self._last = pull.arrived, pull
+        arrived, sizes, self._last = pull.arrived, pull.sizes, pull
         began_s = monotonic()
         try:
             iterator = self._open() if self._iterator is None else self._iterator
+            if self._measure is not None and most_bytes is not None:
+                iterator = _weighed(iterator, most_bytes, self._measure, sizes)
             arrived.extend(islice(iterator, wanted))
         except KeyboardInterrupt:  # Ctrl-C, where the source is pulled in the main thread, is no failure of the source
             raise
@@ -128,7 +144,8 @@ class ItemFeed:
             pull.over = True
         took_s = monotonic() - began_s
         self._most = max(1, min(wanted * 4, int(wanted * PULL_S / took_s))) if took_s > 0 else wanted * 4
-        return len(arrived) == wanted
+        filled = most_bytes is not None and bool(arrived) and sum(sizes) >= most_bytes
+        return filled or len(arrived) == wanted
 
     def _open(self) -> Iterator[Any]:
         made = self._origin() if callable(self._origin) else self._origin
@@ -142,17 +159,18 @@ class ItemFeed:
     def collect(self) -> Batch | None:
         pull = self._last
         over, data = pull.over, pull.arrived  # in this order: when it is over, nothing arrives any more
-        if pull.collected or not over:
-            data = data[pull.collected :]
+        start = pull.collected
+        if start or not over:
+            data = data[start:]
+        nbytes = sum(pull.sizes[start : start + len(data)])
         if over:
-            pull.arrived, pull.collected = [], 0  # what goes on from here is not kept alive here
+            pull.arrived, pull.collected, pull.sizes = [], 0, []  # what goes on from here is not kept alive here
         else:
             pull.collected += len(data)
         if not data:
             return None
         first, self.position = self.position, self.position + len(data)
         self.account.gave(len(data))
-        nbytes = sum(map(self._measure, data)) if self._measure else 0
         return Batch(first, range(first, self.position), data, monotonic(), nbytes=nbytes)
 
     def cancel(self) -> None:
@@ -182,7 +200,7 @@ class Output(Protocol):
         ...
 
     def taken(self, batch: Batch) -> None:
-        """The consumer is done with the batch: its credit comes back."""
+        """The consumer is done with a batch, or with the next piece of one: the credit comes back."""
         ...
 
     def cancel(self) -> None:
@@ -208,7 +226,7 @@ class BatchFeed:
         self._cut = 0  # items of the batch that are gone already
         self._arrived: Batch | None = None
 
-    def pull(self, items: int) -> bool:
+    def pull(self, items: int, most_bytes: int | None = None) -> bool:
         if self._batch is None:
             try:
                 self._batch = self._output.next_batch()

@@ -93,7 +93,7 @@ class _Passage:
 
 class GateOutput:
     """A gate behind another output. What the gate holds, and what it gave that was not taken, is owed to the output
-    before it, whose credit for a batch comes back when all items of the batch are through."""
+    before it, whose credit comes back item by item."""
 
     def __init__(self, make: Callable[[Account], Gate], upstream: Output, account: Account, listen: Listen) -> None:
         self.depth = upstream.depth
@@ -103,8 +103,7 @@ class GateOutput:
         self._listen = listen
         self._ready: deque[tuple[Batch, int]] = deque()
         self._given: deque[int] = deque()  # inputs that each batch stands for which the consumer has
-        self._owed: deque[Batch] = deque()  # batches from upstream whose items are not all through
-        self._through = 0  # items that are through, of the first of them
+        self._owed: deque[Batch] = deque()  # items from upstream that are not through
         self._due_s: float | None = None
         self._ended = self._cancelled = False
         self._error: BaseException | None = None
@@ -151,10 +150,13 @@ class GateOutput:
             self._ended, self._error = True, step.error
 
     def _pay(self, items: int) -> None:
-        self._through += items
-        while self._owed and len(self._owed[0]) <= self._through:
+        """So many more items are through, in the order in which they came."""
+        while items:
             batch = self._owed.popleft()
-            self._through -= len(batch)
+            if len(batch) > items:
+                batch, rest = batch.split(items)
+                self._owed.appendleft(rest)
+            items -= len(batch)
             self._upstream.taken(batch)
 
     def taken(self, batch: Batch) -> None:

@@ -45,7 +45,7 @@ class Inline:
         granted = self._flow.reserve(eager=True)
         error = None
         try:
-            self._more = self._feed.pull(granted)
+            self._more = self._feed.pull(granted, self._flow.window.left_bytes)
         except Exception as caught:
             self._more, error = False, caught
         arrived = self._feed.collect()

@@ -42,9 +42,7 @@ class Backlog:
             self._parts.popleft()
             piece = part
         else:
-            piece, rest = part.first(items), part.behind(items)
-            rest.nbytes = part.nbytes - piece.nbytes  # no byte is lost to rounding: it would never be given back
-            self._parts[0] = rest
+            piece, self._parts[0] = part.split(items)
         piece.seq = self._seq
         self.count -= len(piece)
         return piece

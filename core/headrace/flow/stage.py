@@ -196,8 +196,7 @@ class StageFlow:
             return None
         slot, batch = back
         if len(batch) > affordable:
-            rest, batch = batch.behind(affordable), batch.first(affordable)
-            rest.nbytes = back[1].nbytes - batch.nbytes
+            batch, rest = batch.split(affordable)
             self._recovery.put(self._ordering.split(slot), rest)
         return self._sent(slot, batch)
 

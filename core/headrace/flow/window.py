@@ -15,7 +15,6 @@ class Window:
         self.max_bytes = max_bytes
         self.used = 0
         self.used_bytes = 0
-        self.peak = 0
 
     @property
     def room(self) -> int:
@@ -28,6 +27,11 @@ class Window:
         return max(0, min(free, -(-left // mean)))
 
     @property
+    def left_bytes(self) -> int | None:
+        """Bytes that may be admitted now; None: any."""
+        return None if self.max_bytes is None else self.max_bytes - self.used_bytes
+
+    @property
     def over(self) -> bool:
         """Whether more is here than the bound allows."""
         return self.used > self.items or (self.max_bytes is not None and self.used_bytes > self.max_bytes)
@@ -36,7 +40,6 @@ class Window:
         """Count `items` more (fewer, if negative)."""
         self.used += items
         self.used_bytes += nbytes
-        self.peak = max(self.peak, self.used)
 
     def __repr__(self) -> str:
         limit = "" if self.max_bytes is None else f", {self.used_bytes}/{self.max_bytes} bytes"
