@@ -277,7 +277,7 @@ def test_what_a_source_says_while_it_is_closed_is_warned_of() -> None:
 
     stream = one_stage(endless)
     assert next(stream) == 0
-    with pytest.warns(RuntimeWarning, match="the source of 'same' raised while it was closed: OSError: the cursor"):
+    with pytest.warns(RuntimeWarning, match="source 'items' raised while it was closed: OSError: the cursor"):
         stream.close()
 
 
@@ -289,7 +289,7 @@ def test_a_source_that_is_blocked_for_ever_is_named(run: Callable[..., Stream]) 
         next(stream)
     assert source.silent.wait(PATIENCE_S)
     began_s = time.monotonic()
-    with pytest.warns(LeftoversWarning, match="headrace-pull-(same|first)") as caught:
+    with pytest.warns(LeftoversWarning, match="headrace-pull-(items|data|source)") as caught:
         stream.close()
     assert time.monotonic() - began_s < GONE_S + 1
     assert len(caught) == 1

@@ -195,7 +195,7 @@ def test_threads_are_daemons_with_telling_names() -> None:
     ((worker, is_daemon),) = PipelineThreadExecutor(max_workers=1).execute(tell, items)
     assert re.fullmatch(r"headrace-thread-\d+", worker)
     assert is_daemon
-    assert seen == [("headrace-pull-tell", True)]
+    assert seen == [("headrace-pull-items", True)]
 
 
 def test_a_closed_executor_says_so() -> None:

@@ -116,7 +116,7 @@ class TestDescribing:
         pipeline = numbers(window=100).map("more", plus_one, parallel_degree=4)
         pipeline.filter("odd", bool, executor="serial", ordered=False).batch("tens", 10).sink("end", print)
         assert pipeline.describe().splitlines() == [
-            "pipeline 'numbers', profile 'balanced', runner 'serial'",
+            "pipeline 'numbers', profile 'balanced', runner 'threads'",
             "  data  source",
             "  more  map     <- data  thread x4, window 100",
             "  odd   filter  <- more  serial, window 100, as they complete",

@@ -83,6 +83,10 @@ class Batch:
             self.is_cut = True
             ahead.__setstate__(maxsize)  # type: ignore[attr-defined]  # it is that of a list: on to its end
 
+    def copy(self) -> Batch:
+        """Another batch of the same items, not begun."""
+        return Batch(self.seq, self.index, self.data, self.born_s, self.attempt, self.enter, nbytes=self.nbytes)
+
     def split(self, items: int) -> tuple[Batch, Batch]:
         """The first `items`, and the rest; no byte is lost to rounding."""
         rest = self.behind(items)

@@ -6,6 +6,7 @@ import reprlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _short = reprlib.Repr()
@@ -30,6 +31,24 @@ class SettingsError(HeadraceError, ValueError):
 
 class GraphError(HeadraceError, ValueError):
     """A pipeline that cannot run: the message names the operator."""
+
+
+class WindowTooSmall(GraphError):
+    """A run in which every stage waits for another, since a window is too small for what a gate has to collect.
+
+    `channel` is the node that may give no more, `window` the items that it may have under way, `needed` a window that
+    would do for what is waited for now, `waits` says who waits for what.
+    """
+
+    def __init__(self, channel: str, window: int, needed: int, waits: str) -> None:
+        super().__init__(channel, window, needed, waits)
+        self.channel, self.window, self.needed, self.waits = channel, window, needed, waits
+
+    def __str__(self) -> str:
+        return (
+            f"nothing can go on: {self.waits}, but '{self.channel}' has the {self.window} items under way that its "
+            f"window allows; Pipeline(..., window={self.needed}) or more would do"
+        )
 
 
 class PluginError(HeadraceError):
@@ -72,6 +91,22 @@ class OperatorFailed(HeadraceError):
     def __str__(self) -> str:
         at = "" if self.index is None else f" at item {self.index} ({shorten(self.item)})"
         return f"operator '{self.operator}' failed{at}: {self.reason}"
+
+
+class PipelineFailed(HeadraceError, ExceptionGroup[Exception]):
+    """Several operators failed, each on its own branch: `exceptions` has what ended each, the first one first.
+
+    `result` is what the run had given by then: set by `Pipeline.execute`, else None.
+    """
+
+    result: Any = None
+
+    @classmethod
+    def of(cls, errors: Sequence[Any]) -> PipelineFailed:
+        return cls(f"{len(errors)} operators failed, first: {errors[0]}", list(errors))
+
+    def derive(self, errors: Sequence[Any]) -> PipelineFailed:  # type: ignore[override]
+        return PipelineFailed(self.message, errors)
 
 
 class LeftoversWarning(RuntimeWarning):

@@ -83,9 +83,10 @@ Node = SourceNode | StageNode | GateNode
 class Plan:
     """The DAG after fusion, in topological order.
 
-    ends      the nodes that nothing reads
-    window    most items between a source that no stage pulls and what reads it
-    linger_s  longest that an item waits for a later one; None: as long as it takes, and no thread is begun for it
+    ends       the nodes that nothing reads
+    window     most items between a source and what reads it, unless that is one stage alone; max_bytes: in bytes
+    linger_s   longest that an item waits for a later one; None: as long as it takes, and no thread is begun for it
+    fail_fast  whether the first failure ends all, or only what comes behind it
     """
 
     name: str
@@ -93,7 +94,12 @@ class Plan:
     nodes: tuple[Node, ...]
     ends: tuple[str, ...]
     window: int = 10_000
+    max_bytes: int | None = None
     linger_s: float | None = None
+    fail_fast: bool = False
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
 
     def made_of(self) -> dict[str, tuple[str, str]]:
         """The kind of each operator, and what it runs on."""

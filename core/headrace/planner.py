@@ -37,7 +37,7 @@ def plan(name: str, graph: Graph, profile: Profile, *, window: int | None = None
             nodes.append(_gate(operator, window, each))
         else:
             nodes.append(_stage(operator, profile, max(1, window // each), max_bytes))
-    return Plan(name, profile.name, tuple(nodes), graph.ends, window, profile.linger_s)
+    return Plan(name, profile.name, tuple(nodes), graph.ends, window, max_bytes, profile.linger_s)
 
 
 def _gate(operator: Operator, window: int, each: int) -> GateNode:
@@ -51,7 +51,10 @@ def _gate(operator: Operator, window: int, each: int) -> GateNode:
             f"a size of at most {window // each}, or Pipeline(..., window={operator.size * each}), would do"
         )
     return GateNode(
-        operator.name, operator.inputs, "batch", partial(BatchGate, size=operator.size, max_wait_s=operator.max_wait_s)
+        operator.name,
+        operator.inputs,
+        "batch",
+        partial(BatchGate, name=operator.name, size=operator.size, max_wait_s=operator.max_wait_s),
     )
 
 

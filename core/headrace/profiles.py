@@ -36,7 +36,7 @@ class Profile:
 
 SHIPPED = {
     "serial": Profile(name="serial", runner=PluginRef("serial"), executor=PluginRef("serial"), linger_s=None),
-    "balanced": Profile(name="balanced", runner=PluginRef("serial"), executor=PluginRef("thread")),
+    "balanced": Profile(name="balanced", runner=PluginRef("threads"), executor=PluginRef("thread")),
 }
 
 

@@ -20,42 +20,42 @@ def batch(first: int, count: int, born_s: float = 0.0) -> Batch:
 def lists(step: Step) -> list[tuple[Any, Any, int]]:
     """Path, list and members of each batch that a gate gave."""
     assert all(len(out) == 1 for out, _ in step.out)
-    return [(out.index[0], out.data[0], members) for out, members in step.out]
+    return [(out.index[0], out.data[0], members) for out, (members,) in step.out]
 
 
 # Batch --------------------------------------------------------------------------------------------------------------
 
 
 def test_lists_fill_across_batches_and_have_the_path_of_their_first_member() -> None:
-    gate = BatchGate(Account(("pairs",)), 3)
+    gate = BatchGate(Account(("pairs",)), "pairs", 3)
     assert lists(gate.feed(0, batch(0, 2), 0.0)) == []
     assert lists(gate.feed(0, batch(2, 5), 0.0)) == [(0, [0, 1, 2], 3), (3, [3, 4, 5], 3)]
     assert lists(gate.end(0, 0.0)) == [(6, [6], 1)]
 
 
 def test_the_end_of_nothing_is_nothing() -> None:
-    gate = BatchGate(Account(("pairs",)), 3)
+    gate = BatchGate(Account(("pairs",)), "pairs", 3)
     assert lists(gate.end(0, 0.0)) == []
-    gate = BatchGate(Account(("pairs",)), 3)
+    gate = BatchGate(Account(("pairs",)), "pairs", 3)
     gate.feed(0, batch(0, 3), 0.0)
     assert lists(gate.end(0, 0.0)) == []
 
 
 def test_a_list_has_the_paths_of_expanded_items() -> None:
-    gate = BatchGate(Account(("pairs",)), 2)
+    gate = BatchGate(Account(("pairs",)), "pairs", 2)
     step = gate.feed(0, Batch(0, [(4, 0), (4, 1), (6, 0)], ["a", "b", "c"], 0.0), 0.0)
     assert lists(step) == [((4, 0), ["a", "b"], 2)]
 
 
 def test_a_list_is_born_with_its_first_member() -> None:
-    gate = BatchGate(Account(("pairs",)), 3)
+    gate = BatchGate(Account(("pairs",)), "pairs", 3)
     gate.feed(0, batch(0, 2, born_s=1.0), 5.0)
     (out, _), *_ = gate.feed(0, batch(2, 2, born_s=2.0), 6.0).out
     assert out.born_s == 1.0
 
 
 def test_a_list_whose_first_member_has_waited_goes_as_it_is() -> None:
-    gate = BatchGate(Account(("pairs",)), 3, max_wait_s=1.0)
+    gate = BatchGate(Account(("pairs",)), "pairs", 3, max_wait_s=1.0)
     assert gate.feed(0, batch(0, 1), 10.0).due_s == 11.0
     assert gate.feed(0, batch(1, 1), 10.9).due_s == 11.0  # the second does not put it off
     early = gate.tick(10.99)
@@ -65,20 +65,20 @@ def test_a_list_whose_first_member_has_waited_goes_as_it_is() -> None:
 
 
 def test_a_new_list_waits_anew() -> None:
-    gate = BatchGate(Account(("pairs",)), 2, max_wait_s=1.0)
+    gate = BatchGate(Account(("pairs",)), "pairs", 2, max_wait_s=1.0)
     assert gate.feed(0, batch(0, 2), 10.0).due_s is None
     assert gate.feed(0, batch(2, 3), 20.0).due_s == 21.0
 
 
 def test_without_a_limit_nothing_is_due() -> None:
-    gate = BatchGate(Account(("pairs",)), 2)
+    gate = BatchGate(Account(("pairs",)), "pairs", 2)
     assert gate.feed(0, batch(0, 1), 0.0).due_s is None
     assert lists(gate.tick(1e9)) == []
 
 
 def test_batch_keeps_its_account() -> None:
     account = Account(("pairs",))
-    gate = BatchGate(account, 3)
+    gate = BatchGate(account, "pairs", 3)
     gate.feed(0, batch(0, 7), 0.0)
     tally = account.tallies[0]
     assert (tally.taken, tally.done, tally.emitted) == (7, 6, 2)  # one is still in the gate
@@ -114,7 +114,7 @@ def test_a_sink_gets_all_in_order_and_gives_nothing() -> None:
     gate, account = sink(shelf)
     step = gate.feed(0, batch(0, 300), 0.0)
     assert shelf.got == list(range(300))
-    assert (step.out, step.consumed, step.error) == ([], 300, None)
+    assert (step.out, step.consumed, step.error) == ((), (300,), None)
     assert (account.tallies[0].done, account.tallies[0].emitted) == (300, 0)
 
 
@@ -123,7 +123,7 @@ def test_nothing_overtakes_an_item_that_is_tried_again() -> None:
     gate, account = sink(shelf, attempts=3)
     step = gate.feed(0, batch(0, 8), 0.0)
     assert shelf.got == [0, 1, 2, 2, 2, 3, 4, 5, 5, 5, 6, 7]
-    assert step.error is None and step.consumed == 8
+    assert step.error is None and step.consumed == (8,)
     tally = account.tallies[0]
     assert (tally.taken, tally.done, tally.retried) == (8, 8, 4)
     assert [(failure.index, failure.attempts) for failure in step.failures] == [(2, 1), (2, 2), (5, 1), (5, 2)]

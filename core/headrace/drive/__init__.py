@@ -1,26 +1,23 @@
-"""One stage from a feed to an output: what `executor.execute(fn, items)` is, and what runners chain."""
+"""What runs: an engine of threads round a network, the run of a plan, and an executor on its own."""
 
-from headrace.drive.feeds import CLOSE_S, LAST_S, BatchFeed, Feed, ItemFeed, Listen, Output, checked_origin
-from headrace.drive.gated import GateOutput, SourceOutput, pulled
-from headrace.drive.opening import drive
+from headrace.drive.engine import Engine
+from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, Listen, checked_origin
+from headrace.drive.opening import engine
+from headrace.drive.run import PlanRun
 from headrace.drive.standalone import Standalone
 from headrace.drive.stream import Stream, owned, warn_of
 
 __all__ = [
     "CLOSE_S",
     "LAST_S",
-    "BatchFeed",
-    "Feed",
-    "GateOutput",
+    "Engine",
     "ItemFeed",
     "Listen",
-    "Output",
-    "SourceOutput",
+    "PlanRun",
     "Standalone",
     "Stream",
     "checked_origin",
-    "drive",
+    "engine",
     "owned",
-    "pulled",
     "warn_of",
 ]

@@ -1,36 +1,26 @@
-"""Where a stage's items come from: the user's iterable, or the stage before it. Pulled by one thread."""
+"""Where items come from: the user's iterable. Made, pulled and closed by one thread."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from headrace.batch import Batch, Failure
-from headrace.contracts import Leftovers
 from headrace.errors import OperatorFailed, SettingsError, shorten
 from headrace.flow.ledger import Account
 
+if TYPE_CHECKING:
+    from headrace.batch import Path
+
 PULL_S = 0.0002
 """Seconds that one pull aims at: what has arrived can go on after that long, however much is wanted."""
-
-
 CLOSE_S = 2.0
 """The promise: everything idle is gone this long after an end."""
 LAST_S = 0.1
 """What is left to close when that time is over gets this long: enough for what is idle."""
-
-
-def patience_s(depth: int) -> float:
-    """Seconds that a stage with `depth` others before it waits at its end for what is held inside the user's code.
-
-    Longer than those before it, so that what they could not end is named by the one that it concerns; and less than
-    CLOSE_S, so that the pool of threads is gone by then, too.
-    """
-    return CLOSE_S - 0.5 * 0.7**depth
-
 
 Origin = Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -45,34 +35,6 @@ def checked_origin(where: str, origin: Any) -> Origin:
 
 
 Listen = Callable[[Failure], None]
-
-
-class Feed(Protocol):
-    """What a stage pulls from. All but `cancel` and `collect` are called by the one thread that pulls."""
-
-    @property
-    def depth(self) -> int:
-        """How many stages come before the one that pulls."""
-        ...
-
-    def pull(self, items: int, most_bytes: int | None = None) -> bool:
-        """Get up to `items` more, at least one if there is any, and, where they are measured as they come, none behind
-        the one that fills `most_bytes`. False once there will be no more."""
-        ...
-
-    def collect(self) -> Batch | None:
-        """What has come and was not collected yet, also while a pull goes on. Called under the stage's lock."""
-        ...
-
-    def cancel(self) -> None:
-        """Wake whoever waits in `pull`, if that can be done. From any thread."""
-        ...
-
-    def stop(self) -> bool:
-        """Have the sources end; False if this is the source, and the stage is to pull no more. From any thread."""
-        ...
-
-    def close(self) -> Leftovers: ...
 
 
 class _Pull:
@@ -107,6 +69,9 @@ class ItemFeed:
 
     Pulling takes no lock, so that each pull has an object of its own: whoever collects while the next one begins still
     sees one or the other, whole.
+
+    prefix   what the paths of the items begin with; None: they are just their positions
+    measure  gives the bytes of an item, where these matter
     """
 
     def __init__(
@@ -114,12 +79,14 @@ class ItemFeed:
         name: str,
         origin: Origin,
         measure: Callable[[Any], int] | None = None,
+        *,
+        prefix: str | None = None,
     ) -> None:
         self.account = Account((name,))
-        self.depth = 0
         self.name = name
         self._origin = origin
         self._measure = measure
+        self._prefix = prefix
         self._iterator: Iterator[Any] | None = None
         self._mine = False  # the iterator was made here, so that it is ours to close
         self._most = 1
@@ -127,6 +94,8 @@ class ItemFeed:
         self.position = 0  # in the source, of the next item to collect
 
     def pull(self, items: int, most_bytes: int | None = None) -> bool:
+        """Get up to `items` more, at least one if there is any, and, where they are measured, none behind the one that
+        fills `most_bytes`. False once there will be no more."""
         wanted = min(items, self._most)
         start, pull = self.position, _Pull()  # all that came before was collected
         arrived, sizes, self._last = pull.arrived, pull.sizes, pull
@@ -157,6 +126,7 @@ class ItemFeed:
         return OperatorFailed(self.name, None, None, f"at item {index}: {type(error).__name__}: {error}")
 
     def collect(self) -> Batch | None:
+        """What has come and was not collected yet, also while a pull goes on. Called under the run's lock."""
         pull = self._last
         over, data = pull.over, pull.arrived  # in this order: when it is over, nothing arrives any more
         start = pull.collected
@@ -171,115 +141,14 @@ class ItemFeed:
             return None
         first, self.position = self.position, self.position + len(data)
         self.account.gave(len(data))
-        return Batch(first, range(first, self.position), data, monotonic(), nbytes=nbytes)
+        index: Sequence[Path] = range(first, self.position)
+        if self._prefix is not None:
+            index = [(self._prefix, position) for position in index]  # type: ignore[misc]
+        return Batch(first, index, data, monotonic(), nbytes=nbytes)
 
-    def cancel(self) -> None:
-        """Nothing wakes a thread that waits inside the user's iterator."""
-
-    def stop(self) -> bool:
-        return False
-
-    def close(self) -> Leftovers:
+    def close(self) -> None:
+        """Nothing wakes a thread that waits inside the user's iterator; what it holds is let go when it comes back."""
         close = getattr(self._iterator, "close", None) if self._mine else None
         # A generator that another thread is in (a stream was closed from outside) is closed when it comes back.
         if close is not None and not getattr(self._iterator, "gi_running", False):
             close()
-        return Leftovers()
-
-
-class Output(Protocol):
-    """Batches that come out of a stage or a gate, for one consumer."""
-
-    @property
-    def depth(self) -> int:
-        """How many stages come before this one."""
-        ...
-
-    def next_batch(self, until_s: float | None = None) -> Batch | None:
-        """The next batch; None if none came until `until_s`. Raises StopIteration at the end, or what failed."""
-        ...
-
-    def taken(self, batch: Batch) -> None:
-        """The consumer is done with a batch, or with the next piece of one: the credit comes back."""
-        ...
-
-    def cancel(self) -> None:
-        """End now: the consumer gets StopIteration. From any thread."""
-        ...
-
-    def stop(self) -> None:
-        """No more from the sources; what is in flight comes out. From any thread."""
-        ...
-
-    def close(self) -> Leftovers:
-        """End all that runs for this output, and all before it; safe to call twice."""
-        ...
-
-
-class BatchFeed:
-    """The batches of an output, cut to what is wanted. A batch is given back upstream when all of it has been cut."""
-
-    def __init__(self, output: Output) -> None:
-        self.depth = output.depth + 1
-        self._output = output
-        self._batch: Batch | None = None
-        self._cut = 0  # items of the batch that are gone already
-        self._arrived: Batch | None = None
-
-    def pull(self, items: int, most_bytes: int | None = None) -> bool:
-        if self._batch is None:
-            try:
-                self._batch = self._output.next_batch()
-            except StopIteration:
-                return False
-            self._cut = 0
-        if self._batch is not None:
-            self._arrived = self._piece(self._batch, items)
-        return True
-
-    def _piece(self, batch: Batch, items: int) -> Batch:
-        start = self._cut
-        self._cut = stop = min(start + items, len(batch))
-        if stop == len(batch):
-            self._batch = None
-            self._output.taken(batch)
-        if stop - start == len(batch):
-            return batch
-        nbytes = batch.nbytes * (stop - start) // len(batch)
-        return Batch(0, batch.index[start:stop], batch.data[start:stop], batch.born_s, nbytes=nbytes)
-
-    def collect(self) -> Batch | None:
-        arrived = self._arrived
-        if arrived is not None:  # or what the puller puts here just now would be lost
-            self._arrived = None
-        return arrived
-
-    def cancel(self) -> None:
-        self._output.cancel()
-
-    def stop(self) -> bool:
-        self._output.stop()
-        return True
-
-    def close(self) -> Leftovers:
-        return self._output.close()
-
-
-def tell(failures: list[Failure], listen: Listen | None) -> int:
-    """Tell of failures and let them go; says how many. In the consumer's thread and before what comes behind them: once
-    a run is at its end, all of them have been told."""
-    count = len(failures)
-    if listen is not None:
-        for failure in failures:
-            listen(failure)
-    failures.clear()
-    return count
-
-
-def give(piece: Batch | BaseException | None) -> Batch:
-    """`piece` for the consumer: a batch, what is to be raised, or the end."""
-    if piece is None:
-        raise StopIteration
-    if isinstance(piece, BaseException):
-        raise piece
-    return piece

@@ -1,37 +1,85 @@
-"""Open a stage on an executor."""
+"""Open a stage on an executor, and make the network of a plan."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from headrace.contracts import Executor
-from headrace.drive.driven import Driven
-from headrace.drive.feeds import Feed, Listen
-from headrace.drive.inline import Inline
+from headrace.drive.engine import Engine
+from headrace.drive.feeds import ItemFeed, Listen
 from headrace.flow.kernel import Kernel
-from headrace.flow.ledger import Account
+from headrace.flow.ledger import Ledger
+from headrace.flow.network import Network
+from headrace.flow.sizeof import sizeof
 from headrace.flow.sizing import aim
-from headrace.flow.stage import FlowSettings, StageFlow
-from headrace.plan import StageSpec
+from headrace.flow.stage import StageFlow
+from headrace.plan import GateNode, Plan, SourceNode, StageNode
+
+if TYPE_CHECKING:
+    from headrace.contracts import Lane
+    from headrace.flow.ledger import Account
 
 LIMIT = 2
 """A batch that has run for this many times what it aims at gives back what it has not begun, for others to share."""
 
 
-def drive(
-    executor: Executor,
-    stage: StageSpec,
-    feed: Feed,
-    settings: FlowSettings,
-    account: Account,
-    listen: Listen | None = None,
-) -> Inline | Driven:
-    """Open `stage` on `executor` and run what `feed` gives through it. Nothing is pulled before the first batch is
-    asked for. `listen` is called with every failure, retries included, in the thread of the consumer."""
+def engine(
+    plan: Plan, executors: Mapping[str, Executor], ledger: Ledger, *, linger_s: float | None, listen: Listen
+) -> Engine:
+    """What runs `plan`, with an account in `ledger` for each node. Nothing is pulled before it is asked for outputs.
+
+    `listen` is called with every failure, retries included, in the thread of the consumer. With `linger_s=None` no
+    thread is begun, and what has no workers is done by the consumer.
+    """
+    network, lanes, inline = Network(), {}, set()
+    readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
+    measured = any(isinstance(node, StageNode) and node.flow.max_bytes for node in plan.nodes)
+    feeds: dict[str, ItemFeed] = {}
+    for node in plan.nodes:
+        if isinstance(node, SourceNode):
+            prefix = node.name if feeds else None
+            feed = ItemFeed(node.name, node.origin, sizeof if measured else None, prefix=prefix)
+            feeds[node.name], ledger.accounts[node.name] = feed, feed.account
+            network.source(node.name, plan.window, plan.max_bytes)
+        elif isinstance(node, StageNode):
+            account = ledger.open(node.name, node.operators, node.inputs)
+            executor = executors[node.name]
+            flow, lane = _open(executor, node, account)
+            lanes[node.name] = lane
+            inline |= {node.name} if getattr(executor, "inline", False) else set()
+            alone = readers[node.inputs[0]] == 1
+            network.stage(flow, node.inputs, _capacity(lane), alone=alone)
+        else:
+            account = ledger.open(node.name, (node.name,), node.inputs)
+            network.gate(node.name, node.make(account), node.inputs, account)
+    for name in plan.ends:
+        network.end(name)
+    sinks = frozenset(name for name in plan.ends if isinstance(plan.node(name), GateNode))
+    caller = sinks if len(plan.ends) == 1 else frozenset()
+    return Engine(
+        network,
+        feeds,
+        lanes,
+        inline=frozenset(inline),
+        caller=caller,
+        linger_s=linger_s,
+        fail_fast=plan.fail_fast,
+        listen=listen,
+    )
+
+
+def _open(executor: Executor, node: StageNode, account: Account) -> tuple[StageFlow, Lane]:
+    stage, settings = node.spec, node.flow
     wanted = stage.degree or getattr(executor, "max_workers", None) or 1
     kernel = Kernel(stage.kernel.ops, limit_s=LIMIT * aim(settings.aim_s, wanted), measure=stage.kernel.measure)
     lane = executor.open(evolve(stage, kernel=kernel))
     degree = getattr(lane, "degree", None) or stage.degree or getattr(executor, "max_workers", None) or lane.capacity
-    flow = StageFlow(stage.name, stage.kernel, settings, degree, account)
-    shell = Inline if getattr(executor, "inline", False) else Driven
-    return shell(flow, lane, feed, settings, listen)
+    return StageFlow(stage.name, stage.kernel, settings, degree, account), lane
+
+
+def _capacity(lane: Lane) -> Callable[[], int]:
+    return lambda: lane.capacity

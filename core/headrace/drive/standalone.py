@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from headrace.batch import Failure
 from headrace.contracts import Executor, Leftovers
-from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, checked_origin
-from headrace.drive.opening import drive
-from headrace.drive.stream import Stream, each, owned, warn_of
+from headrace.drive.feeds import CLOSE_S, LAST_S, checked_origin
+from headrace.drive.opening import engine
+from headrace.drive.stream import Stream, owned, warn_of
 from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
 from headrace.operators import check_function, name_of
-from headrace.plan import StageSpec, label
+from headrace.plan import Plan, SourceNode, StageNode, StageSpec
 from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
 
@@ -68,18 +69,16 @@ class Standalone(ABC):
             flag().check("execute.ordered", ordered)
             settings.ordered = ordered
         name = name_of(fn) if name_of(fn) != SOURCE else f"{SOURCE}()"
-        measure = sizeof if settings.max_bytes is not None else None
-        op = Op(name, "map", fn, on_error, retries + 1)
-        kernel = Kernel((op,), measure=measure)
-        return self._stream(
-            StageSpec(name, kernel), ItemFeed(SOURCE, checked_origin("execute.items", items), measure), settings
+        kernel = Kernel((Op(name, "map", fn, on_error, retries + 1),), measure=sizeof if settings.max_bytes else None)
+        nodes = (
+            SourceNode(SOURCE, checked_origin("execute.items", items)),
+            StageNode(name, (SOURCE,), (name,), StageSpec(name, kernel), self, settings),
         )
+        return self._stream(Plan(name, "", nodes, (name,), linger_s=settings.linger_s))
 
-    def _stream(self, stage: StageSpec, feed: ItemFeed, settings: FlowSettings) -> Stream:
+    def _stream(self, plan: Plan) -> Stream:
         executor: Any = self if self.entered else self.fresh()
         ledger = Ledger()
-        ledger.accounts[SOURCE] = feed.account
-        account = ledger.open(stage.name, (stage.name,), (SOURCE,))
         dead_letters: list[DeadLetter] = []
         began_s = monotonic()
 
@@ -87,25 +86,25 @@ class Standalone(ABC):
             if failure.verdict == "dead_letter":
                 dead_letters.append(DeadLetter.of(failure))
 
-        output = drive(executor, stage, feed, settings, account, listen)
+        linger_s = None if getattr(executor, "inline", False) else plan.linger_s
+        running = engine(plan, {plan.name: executor}, ledger, linger_s=linger_s, listen=listen)
 
         def close() -> Leftovers:
             until_s = monotonic() + CLOSE_S
-            left = output.close()
+            left = running.close()
             if executor is not self:
                 left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
             return left
 
         def check() -> None:
-            if not output.cancelled:
+            if not running.cancelled:
                 ledger.check()
 
         def report() -> RunReport:
-            made_of = {SOURCE: ("source", ""), stage.name: ("map", label(self))}
-            return run_report(stage.name, "", ledger, made_of, monotonic() - began_s, ended=output.ended)
+            return run_report(plan.name, "", ledger, plan.made_of(), monotonic() - began_s, ended=running.ended)
 
-        batches = owned(each(output), close, check)
-        return Stream(batches, output.cancel, close, f"'{stage.name}'", lambda: dead_letters, report)
+        batches = owned(map(itemgetter(1), running), close, check)
+        return Stream(batches, running.cancel, close, f"'{plan.name}'", lambda: dead_letters, report)
 
     def __enter__(self) -> Self:
         self.entered = True

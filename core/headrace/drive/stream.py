@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -12,7 +13,6 @@ from typing import Any, Self
 
 from headrace.batch import Batch
 from headrace.contracts import Leftovers
-from headrace.drive.feeds import Output
 from headrace.errors import LeftoversWarning
 from headrace.report import DeadLetter, RunReport
 
@@ -90,19 +90,6 @@ class Stream(Iterator[Any]):
         return f"<Stream of {self._name}>"
 
 
-def each(output: Output) -> Generator[Batch, None, None]:
-    """The batches of an output; the credit of each goes back when the next is asked for."""
-    while True:
-        try:
-            batch = output.next_batch()
-        except StopIteration:
-            return
-        if batch is not None:
-            yield batch
-            output.taken(batch)
-            batch = None  # what has been given back is kept alive by nobody
-
-
 def owned(
     batches: Iterable[Batch], close: Callable[[], Leftovers], at_end: Callable[[], None] = lambda: None
 ) -> Generator[Sequence[Any], None, None]:
@@ -137,6 +124,8 @@ class _Closed(BaseException):
 
 
 def _close_aside(close: Callable[[], Leftovers]) -> None:
+    if sys.is_finalizing():  # all other threads are gone, a new one never begins, and `start` would wait for it
+        return
     thread = threading.Thread(target=lambda: warn_of(close()), name="headrace-close", daemon=True)
     try:
         thread.start()

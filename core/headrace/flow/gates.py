@@ -3,6 +3,8 @@ runner runs it, in one thread, and it ends fusion."""
 
 from __future__ import annotations
 
+from collections import deque
+
 from headrace.batch import Batch, Tally
 from headrace.errors import OperatorFailed
 from headrace.flow.kernel import Control, Kernel, Op
@@ -19,32 +21,41 @@ if TYPE_CHECKING:
 class Step:
     """What a gate did.
 
-    out       batches of outputs, each with the number of inputs that it stands for: they count until it is taken
-    consumed  inputs that are over and done with
+    out       batches of outputs, each with the number of inputs, per port, that one of its items stands for: so much
+              counts until it is taken
+    consumed  inputs, per port, that are over and done with
     due_s     when the gate wants a `tick`, or None
-    failures  the items that raised; error: what ends the run
+    failures  the items that raised; error: what ends the gate
+    stop      nothing more will come out, whatever comes in
     """
 
-    __slots__ = ("consumed", "due_s", "error", "failures", "out")
+    __slots__ = ("consumed", "due_s", "error", "failures", "out", "stop")
 
     def __init__(
         self,
-        out: Iterable[tuple[Batch, int]] = (),
+        out: Iterable[tuple[Batch, tuple[int, ...]]] = (),
         *,
-        consumed: int = 0,
+        consumed: tuple[int, ...] = (),
         due_s: float | None = None,
         failures: Sequence[Failure] = (),
-        error: OperatorFailed | None = None,
+        error: BaseException | None = None,
+        stop: bool = False,
     ) -> None:
-        self.out = list(out)
+        self.out = out
         self.consumed = consumed
         self.due_s = due_s
         self.failures = failures
         self.error = error
+        self.stop = stop
 
 
 class Gate:
-    """Has one or more input ports, fed by one thread. Books what it did in the `account` it is given."""
+    """Has one or more input ports, fed by one thread at a time. Books what it did in the `account` it is given.
+
+    calls_user  whether it calls functions of the user's, which may take as long as they like
+    """
+
+    calls_user = False
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         """Items came in at `port`."""
@@ -58,6 +69,100 @@ class Gate:
         """No more will come in at `port`."""
         return Step()
 
+    @property
+    def lacks(self) -> tuple[int, str]:
+        """How many items more it needs before it can give anything, and what it waits for in words; (0, "") if for
+        nothing in particular."""
+        return 0, ""
+
+
+class MergeGate(Gate):
+    """Passes on what comes in at any port, as it comes."""
+
+    def __init__(self, account: Account, ports: int) -> None:
+        self._tally: Tally = account.tallies[0]
+        self._each = [tuple(int(at == port) for at in range(ports)) for port in range(ports)]
+
+    def feed(self, port: int, batch: Batch, now_s: float) -> Step:
+        items = len(batch)
+        self._tally.taken += items
+        self._tally.done += items
+        self._tally.emitted += items
+        return Step([(batch, self._each[port])])
+
+    def __repr__(self) -> str:
+        return f"<MergeGate of {len(self._each)}>"
+
+
+_NO_FILL = object()
+
+
+class ZipGate(Gate):
+    """Makes tuples of one item from each port, in order, until a port ends. That others give more then is an error,
+    unless there is a `fill` for the missing items. A tuple has the index of the item at the first port that has one."""
+
+    def __init__(self, account: Account, name: str, inputs: tuple[str, ...], fill: Any = _NO_FILL) -> None:
+        self._tally: Tally = account.tallies[0]
+        self._name = name
+        self._inputs = inputs
+        self._fill = fill
+        self._held: list[deque[tuple[Path, Any]]] = [deque() for _ in inputs]
+        self._ended = [False] * len(inputs)
+
+    def feed(self, port: int, batch: Batch, now_s: float) -> Step:
+        self._tally.taken += len(batch)
+        self._held[port].extend(zip(batch.index, batch.data, strict=True))
+        return self._pair(batch.born_s)
+
+    def end(self, port: int, now_s: float) -> Step:
+        self._ended[port] = True
+        return self._pair(now_s)
+
+    def _pair(self, born_s: float) -> Step:
+        out = []
+        while count := self._complete():
+            out.append(self._tuples(count, born_s))
+        short = [at for at, held in enumerate(self._held) if self._ended[at] and not held]
+        if short and self._fill is _NO_FILL and any(self._held):
+            return Step(out, error=self._unequal(short[0]))
+        return Step(out)
+
+    def _complete(self) -> int:
+        """How many tuples can be made as things are."""
+        counts = [len(held) for held, ended in zip(self._held, self._ended, strict=True) if held or not ended]
+        whole = len(counts) == len(self._held) or self._fill is not _NO_FILL
+        return min(counts, default=0) if whole else 0
+
+    def _tuples(self, count: int, born_s: float) -> tuple[Batch, tuple[int, ...]]:
+        """The next `count` tuples; ports that have nothing are filled."""
+        each = tuple(int(bool(held)) for held in self._held)
+        index: list[Path] = []
+        data: list[tuple[Any, ...]] = []
+        for _ in range(count):
+            members = [held.popleft() if held else None for held in self._held]
+            index.append(next(member[0] for member in members if member is not None))
+            data.append(tuple(self._fill if member is None else member[1] for member in members))
+        self._tally.done += count * sum(each)
+        self._tally.emitted += count
+        return Batch(0, index, data, born_s), each
+
+    def _unequal(self, short: int) -> OperatorFailed:
+        longer = next(at for at, held in enumerate(self._held) if held)
+        index, item = self._held[longer][0]
+        reason = (
+            f"'{self._inputs[short]}' ended before '{self._inputs[longer]}', which gives more items; "
+            "zip(..., fill=None) would go on with None in place of what is missing"
+        )
+        return OperatorFailed(self._name, index, item, reason)
+
+    @property
+    def lacks(self) -> tuple[int, str]:
+        waits = [f"'{name}'" for name, held in zip(self._inputs, self._held, strict=True) if not held]
+        return 1, f"zip '{self._name}' waits for {' and '.join(waits)}"
+
+    def __repr__(self) -> str:
+        return f"<ZipGate '{self._name}' {'+'.join(str(len(held)) for held in self._held)} held>"
+
 
 class BatchGate(Gate):
     """Makes lists of `size` items; the last may be shorter, and so may one whose first item has waited `max_wait_s`.
@@ -65,8 +170,9 @@ class BatchGate(Gate):
     A list has the index of its first member.
     """
 
-    def __init__(self, account: Account, size: int, max_wait_s: float | None = None) -> None:
+    def __init__(self, account: Account, name: str, size: int, max_wait_s: float | None = None) -> None:
         self._tally: Tally = account.tallies[0]
+        self._name = name
         self._size = size
         self._max_wait_s = max_wait_s
         self._members: list[Any] = []
@@ -98,14 +204,19 @@ class BatchGate(Gate):
     def _due_s(self) -> float | None:
         return None if self._max_wait_s is None or not self._members else self._since_s + self._max_wait_s
 
-    def _step(self, out: list[tuple[Batch, int]]) -> Step:
+    @property
+    def lacks(self) -> tuple[int, str]:
+        held, size = len(self._members), self._size
+        return (size - held, f"batch '{self._name}' has {held} of the {size} items of a list") if held else (0, "")
+
+    def _step(self, out: list[tuple[Batch, tuple[int, ...]]]) -> Step:
         return Step(out, due_s=self._due_s)
 
-    def _emit(self) -> tuple[Batch, int]:
+    def _emit(self) -> tuple[Batch, tuple[int, ...]]:
         members, self._members = self._members, []
         self._tally.done += len(members)
         self._tally.emitted += 1
-        return Batch(0, [self._index], [members], self._born_s), len(members)
+        return Batch(0, [self._index], [members], self._born_s), (len(members),)
 
     def __repr__(self) -> str:
         return f"<BatchGate {len(self._members)}/{self._size}>"
@@ -114,6 +225,8 @@ class BatchGate(Gate):
 class SinkGate(Gate):
     """Calls a function with each item, in order, in the runner's thread. An item that is tried again holds up those
     behind it; nothing overtakes."""
+
+    calls_user = True
 
     def __init__(self, account: Account, op: Op, passing: tuple[type[BaseException], ...] = ()) -> None:
         self._account = account
@@ -132,10 +245,10 @@ class SinkGate(Gate):
                 todo.append(part.behind(result.done))
             ended = result.failures[-1] if result.failures else None
             if ended is not None and ended.verdict == "raise":
-                return Step(consumed=len(batch), failures=failures, error=ended.as_error())
+                return Step(consumed=(len(batch),), failures=failures, error=ended.as_error())
             if ended is not None and ended.verdict == "retry":
                 todo.append(part.retry(ended))
-        return Step(consumed=len(batch), failures=failures)
+        return Step(consumed=(len(batch),), failures=failures)
 
     def __repr__(self) -> str:
         return f"<SinkGate {self._kernel!r}>"

@@ -41,6 +41,11 @@ class Recovery:
                 return slot, batch
         return None
 
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._now.clear()
+        self._later.clear()
+
     def __bool__(self) -> bool:
         """Whether anything is here, wanted or not."""
         return bool(self._now or self._later)

@@ -113,9 +113,10 @@ class StageFlow:
         self._ended = False  # no more input
         self._closing: BaseException | None = None  # what to raise once all that was before it is out
         self._failed = False  # nothing behind some item is wanted any more
+        self._unwanted = False  # nor is anything else
         self._reserved = 0  # credit given to the shell for a pull that is not over
         self._untaken = 0  # outputs that the consumer has not taken, wherever they are
-        self._emitted = self._given = 0  # items put into `ready`, and taken out of it
+        self.emitted = 0  # items put into `ready`
 
     # the input side
 
@@ -145,7 +146,7 @@ class StageFlow:
         granted = min(max(self._sizing.size, SMALL_PULL), free, ahead)
         if granted <= 0:
             alone = self._idle and not (self._reserved or self.ready or self._untold)
-            return 1 if eager and alone else 0
+            return 1 if eager and alone and self.window.used < self.window.items else 0
         small = granted < min(self._sizing.size, self._sizing.ahead // 2)
         return 0 if small and not eager and self.running >= self._useful else granted
 
@@ -171,10 +172,21 @@ class StageFlow:
             self._closing = error
             self._check_closing()
 
+    def unwanted(self) -> None:
+        """Nobody wants any of it any more: nothing else is begun, and what runs ends behind the items that it is at."""
+        self._ended = self._failed = self._unwanted = True
+        self._closing = None
+        items, nbytes = self._backlog.clear()
+        self.window.admit(-items, -nbytes)
+        self.cut_all()
+
     # the worker side
 
     def next_batch(self, capacity: int, now_s: float, *, eager: bool = False) -> Sent | None:
         """What to submit now, if anything. Counts as running until `finished` or `broken`. `eager` as in `reserve`."""
+        if self._unwanted:
+            self._recovery.clear()
+            return None
         running = len(self._running)
         # A batch may go beyond its credit by one expansion, so that none waits at a worker while as many run as can.
         if running >= (capacity if self._expansion == 1.0 else min(capacity, self.degree)):
@@ -288,21 +300,13 @@ class StageFlow:
     # the output side
 
     def take(self) -> Batch | BaseException | None:
-        """The next piece for the consumer: a batch, or what is to be raised; None if there is none."""
-        piece = self.ready.popleft() if self.ready else None
-        if isinstance(piece, Batch):
-            self._given += len(piece)
-        return piece
+        """The next piece for those who read the outputs: a batch, or what is to be raised; None if there is none."""
+        return self.ready.popleft() if self.ready else None
 
-    @property
-    def plenty(self) -> bool:
-        """Whether so much is ready, or so little is to come, that the consumer should not wait for more at once."""
-        return self._emitted - self._given >= self.window.items // 4 or not self._running
-
-    def taken(self, batch: Batch) -> None:
-        """The consumer is done with a batch of outputs."""
-        self._untaken -= len(batch)
-        self.window.admit(-len(batch), -batch.nbytes)
+    def taken(self, items: int, nbytes: int) -> None:
+        """Those who read the outputs are done with so much."""
+        self._untaken -= items
+        self.window.admit(-items, -nbytes)
 
     def new_failures(self) -> list[Failure]:
         """What failed since the last call, in no order."""
@@ -394,7 +398,7 @@ class StageFlow:
             if isinstance(piece, BaseException):
                 self.ready.append(piece)
             elif len(piece):
-                piece.seq, self._emitted = self._emitted, self._emitted + len(piece)
+                piece.seq, self.emitted = self.emitted, self.emitted + len(piece)
                 self.ready.append(piece)
 
     def _settle(self, sent: Sent, result: BatchResult, now_s: float) -> None:
@@ -438,7 +442,7 @@ class StageFlow:
         if self._ordering.ordered:
             for piece in self._ordering.cut(slot):
                 if isinstance(piece, Batch):
-                    self.taken(piece)
+                    self.taken(len(piece), piece.nbytes)
             self._release(self._ordering.put(slot, error))
         elif self._closing is None:
             self._closing = error

@@ -1,0 +1,570 @@
+"""Threads and locks round a network: what runs a plan, and what `executor.execute(fn, items)` is.
+
+    puller --- feed.pull ---> network --.                              .--> ends ---> the consumer
+    clock ---- what has come so far     +--> lane.submit --> (worker) --- finished
+    hand <---- a sink, a stage in line -'         ^------- settle <----'
+
+    puller     a thread per source: makes, pulls and closes it; waits for credit
+    hand       a thread for each node that calls the user's functions and has no workers: a sink, a stage in line
+    workers    the executors': the callback of a batch's future books its result and submits what may go next
+    clock      one thread, begun when a pull asks for more than one item or something falls due later: hands on what a
+               slow pull has brought, so that no item waits for a later one; cuts batches that are late
+    consumer   whoever iterates. Without threads (the runner `serial`) it pulls and does the work of the hands itself,
+               while it waits
+
+All state is in `_network` and the underscored fields, touched only while holding `_lock` (reentrant, since the garbage
+collector may close an abandoned run in any thread at any point). All conditions are on that lock. Nothing is submitted,
+pulled, called back or told while it is held.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from headrace.batch import Batch
+from headrace.contracts import Lane, Leftovers
+from headrace.drive.feeds import ItemFeed, Listen
+from headrace.errors import HeadraceError, PipelineFailed
+from headrace.flow.network import Job, Network, SourceNode, StageNode
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from headrace.batch import BatchResult, Failure
+    from headrace.flow.network import Node
+    from headrace.flow.outlet import Reader
+    from headrace.flow.stage import Sent
+
+NAP_S = 0.001
+"""A consumer that was served is woken again after so many seconds, if it waits, and takes all that has come by then: to
+be woken for every batch costs as much as the batch does."""
+FIRST_S = 0.001
+"""Seconds that a puller leaves the interpreter lock to the first item, at most."""
+
+PATIENCE_S = 1.5
+"""Seconds that the end waits for what is held inside the user's code: the pool of threads must be gone half a second
+later, too."""
+
+Work = Callable[[], Sequence[Any] | None]
+
+
+class Engine:
+    """Runs a network. See the picture at the top of the module.
+
+    feeds    what each source of the network is pulled from
+    lanes    where the batches of each stage go
+    inline   the stages whose lane runs a batch in the thread that submits it
+    linger_s longest that an item waits for a later one; None: no thread is begun, all is done by the consumer
+    caller   nodes whose work the consumer's thread does, although there are threads
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        feeds: Mapping[str, ItemFeed],
+        lanes: Mapping[str, Lane],
+        *,
+        inline: frozenset[str] = frozenset(),
+        caller: frozenset[str] = frozenset(),
+        linger_s: float | None = None,
+        fail_fast: bool = False,
+        listen: Listen | None = None,
+    ) -> None:
+        self._network = network
+        self._feeds = feeds
+        self._lanes = lanes
+        self._inline = inline
+        self._caller = caller
+        self._threaded = linger_s is not None
+        self._linger_s = linger_s
+        self._fail_fast = fail_fast
+        self._listen = listen
+        self._context = contextvars.copy_context()
+        self._lock = threading.RLock()
+        self._output = threading.Condition(self._lock)
+        self._ticking = threading.Condition(self._lock)
+        self._sources = [node for node in network.nodes.values() if isinstance(node, SourceNode)]
+        self._stages = [node for node in network.nodes.values() if isinstance(node, StageNode)]
+        self._pullers = {node: threading.Condition(self._lock) for node in self._sources}
+        self._waiting: set[SourceNode] = set()  # those whose puller waits
+        self._hands: dict[str, Hand] = {}
+        self._todo: deque[Work] = deque()  # for the consumer's thread
+        self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
+        self._given: tuple[Reader, Batch] | None = None
+        self._clock = self._clock_waits = False  # whether it has begun; whether it waits for ever
+        self._gave = False  # whether the first batch of outputs was taken, or has been waited for
+        self._nap_until_s = 0.0  # the consumer is not woken before, unless there is plenty
+        self._pulls = 0  # pulls of more than one item
+        self._cancelled = False
+        self._began = self._raised = False
+        self._threads: list[threading.Thread] = []
+        self._unheard: list[str] = []  # what sources raised while they were closed, when nobody took anything any more
+        self._leftovers: Leftovers | None = None
+
+    # the consumer
+
+    def __iter__(self) -> Engine:
+        return self
+
+    def __next__(self) -> tuple[str, Batch]:
+        """The next batch of outputs, and the end that it comes from. StopIteration once all ends are over; before it
+        what has ended some of them. Asking for the next gives back the one before."""
+        if not self._began:
+            self._begin()
+        while True:
+            with self._lock:
+                self._give_back()
+                failures = self._network.new_failures()
+                piece = None if failures else self._take()
+                work = [] if failures or piece else self._wait()
+            if failures:
+                self._tell(failures)
+            if piece is not None:
+                return piece
+            self._do(work)
+
+    def _begin(self) -> None:
+        self._began = True
+        if self._threaded:
+            for source in self._sources:
+                self._start("pull", source.name, partial(self._pull, source))
+        with self._lock:
+            for node in self._network.nodes.values():
+                self._network.touch(node)
+            work = self._settle()
+        self._do(work)
+
+    def _give_back(self) -> None:
+        if self._given is not None:
+            reader, batch = self._given
+            self._given = None
+            reader.give_back(len(batch), batch.nbytes)
+
+    def _take(self) -> tuple[str, Batch] | None:
+        """What the consumer gets now, if anything; raises what it is to raise."""
+        network = self._network
+        if self._cancelled or self._raised:
+            raise StopIteration
+        if self._fail_fast and network.errors:
+            self._raise()
+        for _ in self._turn:
+            name, reader = self._turn[0]
+            if reader.queue:
+                batch = reader.take()
+                self._given = reader, batch
+                if len(self._turn) > 1:
+                    self._turn.rotate(-1)
+                self._served()
+                return name, batch
+            self._turn.rotate(-1)
+        if network.over:
+            self._raise()
+        return None
+
+    def _raise(self) -> None:
+        self._raised = True
+        errors = self._network.errors
+        if not errors:
+            raise StopIteration
+        raise errors[0] if len(errors) == 1 else PipelineFailed.of(errors)
+
+    def _served(self) -> None:
+        self._nap_until_s = monotonic() + NAP_S if self._gave else 0.0
+        if not self._gave:
+            self._gave = True
+            for condition in self._pullers.values():
+                condition.notify()
+
+    def _wait(self) -> list[Work]:
+        """Wait for something to take, or to tell of; not if there is something to do first, which is given back."""
+        network = self._network
+        network.consumer_waits = True
+        for node in network.nodes.values():  # some may go on just because the consumer waits
+            network.touch(node)
+        work = self._settle()
+        if not work and self._todo:
+            work = [self._todo.popleft()]
+        if not (work or self._threaded):
+            work = self._pull_one()
+        if not (work or self._something()):
+            if network.stuck:
+                self._raised = True
+                raise network.jam()
+            self._output.wait(self._patience_s())
+            if not self._threaded:
+                network.tick(monotonic())
+        network.consumer_waits = False
+        return work
+
+    def _something(self) -> bool:
+        network = self._network
+        return bool(
+            self._cancelled
+            or network.over
+            or (self._fail_fast and network.errors)
+            or any(reader.queue for reader in network.ends.values())
+            or any(node.flow.untold for node in self._stages)
+            or network.failures
+        )
+
+    def _patience_s(self) -> float | None:
+        now_s = monotonic()
+        ends = [self._nap_until_s] if self._nap_until_s > now_s else []
+        if not self._threaded and (due_s := self._network.due_s) is not None:
+            ends.append(due_s)
+        return max(0.0, min(ends) - now_s) if ends else None
+
+    def _tell(self, failures: list[tuple[StageNode | None, Failure]]) -> None:
+        """Tell of failures and let them go. In the consumer's thread and before what comes behind them: once a run is
+        at its end, all of them have been told."""
+        told = Counter(node for node, _ in failures if node is not None)
+        if self._listen is not None:
+            for _, failure in failures:
+                self._listen(failure)
+            del failure
+        failures.clear()
+        with self._lock:
+            for node, count in told.items():
+                node.told(count)
+            work = self._settle()
+        self._do(work)
+
+    # what goes on
+
+    def _settle(self) -> list[Work]:
+        """Move on all that can be moved, wake whom it concerns, and give what is to be done outside the lock."""
+        network = self._network
+        if self._cancelled:
+            return []
+        network.settle(monotonic())
+        work: list[Work] = []
+        if network.submits:
+            for node, sent in network.submits:
+                submit = partial(self._submit, node, sent)
+                if node.name in self._inline:
+                    self._hand(node, submit)
+                else:
+                    work.append(submit)
+            network.submits.clear()
+        if network.jobs:
+            for job in network.jobs:
+                self._hand(job.node, partial(self._step, job))
+            network.jobs.clear()
+        for source in tuple(self._waiting):
+            if not source.open or source.wanted():
+                self._pullers[source].notify()
+        if network.consumer_waits and (self._todo or not self._threaded or self._serves()):
+            self._output.notify()
+        if (self._clock_waits or not self._clock) and network.due_s is not None:
+            self._wake_clock()
+        return work
+
+    def _serves(self) -> bool:
+        """Whether the consumer, who waits, should be woken now."""
+        if not self._something():
+            return self._network.stuck
+        return (
+            monotonic() >= self._nap_until_s
+            or self._network.over
+            or any(
+                self._network.nodes[name].plenty(reader) for name, reader in self._network.ends.items() if reader.queue
+            )
+        )
+
+    def _do(self, work: list[Work]) -> None:
+        """Do all of it, and what it gives to be done next."""
+        todo = deque(work)
+        while todo:
+            todo.extend(todo.popleft()() or ())
+
+    def _hand(self, node: Node, work: Work) -> None:
+        """Have `work` done by the one thread that does the work of `node`."""
+        if not self._threaded or node.name in self._caller:
+            self._todo.append(work)
+            return
+        hand = self._hands.get(node.name)
+        if hand is None:
+            hand = self._hands[node.name] = Hand(self._lock)
+            self._start("run", node.name, partial(hand.run, lambda: self._cancelled))
+        hand.put(partial(self._guard, work))
+
+    def _guard(self, work: Work) -> None:
+        """Do `work` in a thread of which nobody else would hear, so that the consumer would wait for ever."""
+        try:
+            self._do([work])
+        except BaseException as error:
+            with self._lock:
+                self._network.note(error)
+                self._fail_fast = True
+                self._output.notify()
+
+    # batches
+
+    def _submit(self, node: StageNode, sent: Sent) -> list[Work]:
+        try:
+            future = self._lanes[node.name].submit(sent.batch)
+        except Exception as error:
+            return self._broken(node, sent, error)
+        if future.done():
+            return self._settled(node, sent, future)
+        future.add_done_callback(partial(self._called_back, node, sent))
+        return []
+
+    def _called_back(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> None:
+        self._guard(partial(self._settled, node, sent, future))
+
+    def _settled(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> list[Work]:
+        """Book what came of a batch; gives what to do next."""
+        try:
+            result = future.result()
+        except CancelledError:
+            return self._given_up(node, sent)
+        except BaseException as error:
+            return self._broken(node, sent, error)
+        with self._lock:
+            if self._cancelled:
+                node.flow.book(sent, result)  # nobody takes it, but it was done
+                return []
+            node.finished(sent, result, monotonic())
+            return self._settle()
+
+    def _given_up(self, node: StageNode, sent: Sent) -> list[Work]:
+        """The executor cancelled a batch, and may hold a lock that a submit needs, as ThreadPoolExecutor.shutdown does:
+        what may go next is submitted by the consumer, and not from here."""
+        with self._lock:
+            if not self._cancelled:
+                node.broken(sent, HeadraceError("it gave the batch up"))
+                self._output.notify()
+        return []
+
+    def _broken(self, node: StageNode, sent: Sent, error: BaseException) -> list[Work]:
+        with self._lock:
+            if self._cancelled:
+                return []
+            node.broken(sent, error)
+            return self._settle()
+
+    def _step(self, job: Job) -> None:
+        """Let a gate call the user's function."""
+        step = job.do()
+        with self._lock:
+            job.node.stepped(step)
+            work = self._settle()
+        self._do(work)
+
+    # sources
+
+    def _pull(self, node: SourceNode) -> None:
+        """What a puller does, to the end."""
+        feed, error = self._feeds[node.name], None
+        try:
+            while (granted := self._credit(node)) and feed.pull(granted, node.left_bytes):
+                self._collect(node, over=True)
+                self._let_the_first_through(node)
+        except BaseException as caught:
+            error = caught
+        self._pulled(node, error)
+
+    def _pulled(self, node: SourceNode, error: BaseException | None) -> None:
+        """A source is at its end. Until it is closed its pull counts as going on."""
+        try:
+            self._feeds[node.name].close()
+        except BaseException as caught:
+            if self._cancelled:
+                what = f"source '{node.name}' raised while it was closed"
+                self._unheard.append(f"{what}: {type(caught).__name__}: {caught}")
+            error = error or caught
+        with self._lock:
+            node.arrived(self._feeds[node.name].collect() if node.open and node.pulling else None, over=True)
+            node.end(error)
+            work = self._settle()
+        self._do(work)
+
+    def _pull_one(self) -> list[Work]:
+        """Without threads: one pull of a source that has credit, if there is one."""
+        for node in self._sources:
+            if granted := node.reserve():
+                self._sources.remove(node)
+                self._sources.append(node)
+                return [partial(self._pull_here, node, granted)]
+        return []
+
+    def _pull_here(self, node: SourceNode, granted: int) -> None:
+        error = None
+        try:
+            more = self._feeds[node.name].pull(granted, node.left_bytes)
+        except Exception as caught:
+            more, error = False, caught
+        if more:
+            self._collect(node, over=True)
+        else:
+            self._pulled(node, error)
+
+    def _let_the_first_through(self, node: SourceNode) -> None:
+        """Wait for the first result to be taken, but not long: a source in Python that went on at once would keep the
+        interpreter lock from the worker and the consumer, for 5 ms each time."""
+        if not self._gave:
+            with self._lock:
+                if not self._gave:
+                    self._pullers[node].wait(FIRST_S)
+                self._gave = True
+
+    def _credit(self, node: SourceNode) -> int:
+        """Wait for credit, and say how many items to pull; 0 if no more are wanted."""
+        with self._lock:
+            while not self._cancelled and node.open:
+                if granted := node.reserve():
+                    self._watch_pull(granted)
+                    return granted
+                self._waiting.add(node)
+                self._pullers[node].wait()
+                self._waiting.discard(node)
+        return 0
+
+    def _collect(self, node: SourceNode, *, over: bool) -> None:
+        """Hand on what a pull has brought so far; `over` tells that it is done."""
+        with self._lock:
+            wanted = node.open and node.pulling
+            node.arrived(self._feeds[node.name].collect() if wanted else None, over=over)
+            work = self._settle()
+        self._do(work)
+
+    # the clock
+
+    def _watch_pull(self, granted: int) -> None:
+        if granted > 1 or self._network.due_s is not None:
+            self._pulls += 1
+            self._wake_clock()
+
+    def _wake_clock(self) -> None:
+        if self._clock_waits:
+            self._ticking.notify()
+        elif self._threaded and not self._clock:
+            self._clock = True
+            self._start("clock", "", self._tick)
+
+    def _tick(self) -> None:
+        seen, network = -1, self._network
+        while True:
+            with self._lock:
+                if self._cancelled or network.over:
+                    return
+                pulling = any(node.pulling for node in self._sources)
+                # While pulls go on, to look every now and then is cheaper than to be woken for each of them.
+                timeout_s = self._linger_s if pulling or self._pulls != seen else self._until_due()
+                seen = self._pulls
+                self._clock_waits = timeout_s is None
+                self._ticking.wait(timeout_s)
+                self._clock_waits = False
+                if self._cancelled:
+                    return
+                now_s = monotonic()
+                for stage in self._stages:
+                    for batch in stage.flow.overdue(now_s):
+                        batch.cut()
+                network.tick(now_s)
+                slow = [node for node in self._sources if node.pulling]
+                work = [] if slow else self._settle()
+            self._do(work)
+            for node in slow:
+                self._collect(node, over=False)
+
+    def _until_due(self) -> float | None:
+        due_s = self._network.due_s
+        return None if due_s is None else max(0.0, due_s - monotonic())
+
+    # the end
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that was to come is out, or nothing more will be."""
+        return self._cancelled or self._network.over
+
+    def stop(self) -> None:
+        """No more from the sources; what is in flight comes out. From any thread."""
+        with self._lock:
+            for node in self._sources:
+                if node.open:
+                    node.arrived(self._feeds[node.name].collect() if node.pulling else None, over=False)
+                    node.end()
+            work = self._settle()
+            self._output.notify()
+        self._do(work)
+
+    def cancel(self) -> None:
+        """End now: the consumer gets StopIteration. From any thread."""
+        with self._lock:
+            self._cancelled = True
+            for stage in self._stages:
+                stage.flow.cut_all()
+            hands = [hand.changed for hand in self._hands.values()]
+            for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
+                condition.notify_all()
+
+    def close(self) -> Leftovers:
+        """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
+        if self._leftovers is None:
+            self.cancel()
+            until_s = monotonic() + PATIENCE_S
+            left = Leftovers()
+            for lane in self._lanes.values():
+                left += lane.close(cancel=True, timeout_s=max(0.0, until_s - monotonic()))
+            # Without an identity it was not started: Ctrl-C came first. And who closes cannot wait for himself.
+            others = [each for each in self._threads if each.ident not in (None, threading.get_ident())]
+            for thread in others:
+                thread.join(max(0.0, until_s - monotonic()))
+            self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
+            for what in self._unheard:
+                warnings.warn(what, RuntimeWarning, stacklevel=2)
+        if not self._threads:  # also the second time: the first may have come while the consumer was inside a source
+            for feed in self._feeds.values():
+                feed.close()
+        return self._leftovers
+
+    def _start(self, role: str, name: str, work: Work) -> None:
+        thread = threading.Thread(
+            target=self._context.copy().run,
+            args=(work,),
+            name=f"headrace-{role}-{name}" if name else f"headrace-{role}",
+            daemon=True,
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self._network!r}>"
+
+
+class Hand:
+    """Does the work of one node, in its order, in one thread. Guarded by the engine's lock."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self.changed = threading.Condition(lock)
+        self._work: deque[Work] = deque()
+
+    def put(self, work: Work) -> None:
+        self._work.append(work)
+        self.changed.notify()
+
+    def run(self, ended: Callable[[], bool]) -> None:
+        while True:
+            with self.changed:
+                while not (self._work or ended()):
+                    self.changed.wait()
+                if ended():
+                    return
+                work = self._work.popleft()
+            work()
+            del work

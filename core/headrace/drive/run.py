@@ -1,0 +1,119 @@
+"""The run of a plan on an engine: its account, its dead letters, and the events of its life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from headrace.drive.opening import engine
+from headrace.events import ItemFailed, ItemRetried, OperatorFinished, PipelineFinished, PipelineStarted
+from headrace.flow.ledger import Ledger
+from headrace.report import DeadLetter, RunReport, run_report
+
+if TYPE_CHECKING:
+    from headrace.batch import Batch, Failure
+    from headrace.contracts import Leftovers, RunContext
+    from headrace.plan import Plan
+
+
+class PlanRun:
+    """One run. Owns its engine; the executors are the context's. `linger_s=None`: without a thread of its own."""
+
+    def __init__(self, plan: Plan, context: RunContext, *, linger_s: float | None) -> None:
+        self._plan = plan
+        self._context = context
+        self._ledger = Ledger()
+        self._dead_letters: list[DeadLetter] = []
+        self._began_s: float | None = None
+        self._took_s: float | None = None
+        self._cause: BaseException | None = None
+        self._items = 0
+        self._engine = engine(plan, context.executors, self._ledger, linger_s=linger_s, listen=self._listen)
+
+    def __iter__(self) -> Iterator[tuple[str, Batch]]:
+        return self
+
+    def __next__(self) -> tuple[str, Batch]:
+        if self._began_s is None:
+            self._began_s = monotonic()
+            self._notify(PipelineStarted, pipeline=self._plan.name, profile=self._plan.profile)
+        try:
+            end, batch = next(self._engine)
+        except StopIteration:
+            self._end()
+            if self._cause is not None:
+                raise self._cause from None
+            raise
+        except BaseException as error:
+            self._finish(error)
+            raise
+        self._items += len(batch)
+        return end, batch
+
+    def _end(self) -> None:
+        """All is out: the account must add up, unless the run was cut short."""
+        try:
+            if self._took_s is None:
+                self._ledger.check()
+        except Exception as error:
+            self._finish(error)
+            raise
+        self._finish(None)
+
+    def _finish(self, error: BaseException | None) -> None:
+        """Tell the end, once."""
+        if self._took_s is not None:
+            return
+        self._took_s = 0.0 if self._began_s is None else monotonic() - self._began_s
+        for stats in self.snapshot().operators:
+            self._notify(
+                OperatorFinished,
+                operator=stats.name,
+                taken=stats.taken,
+                emitted=stats.emitted,
+                failed=stats.skipped + stats.dead + stats.raised,
+                service_s=stats.service_s,
+            )
+        self._notify(PipelineFinished, pipeline=self._plan.name, items=self._items, took_s=self._took_s, error=error)
+
+    def stop(self) -> None:
+        self._engine.stop()
+
+    def cancel(self, cause: BaseException | None = None) -> None:
+        self._cause = cause
+        self._finish(cause)
+        self._engine.cancel()
+
+    def close(self) -> Leftovers:
+        left = self._engine.close()
+        if self._began_s is not None:
+            self._finish(None)
+        return left
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        return self._dead_letters
+
+    def _listen(self, failure: Failure) -> None:
+        """Book a failure. Called by the thread that takes the outputs."""
+        if failure.verdict == "dead_letter":
+            self._dead_letters.append(DeadLetter.of(failure))
+        facts = {"operator": failure.name, "index": failure.index, "error": failure.error, "attempts": failure.attempts}
+        if failure.verdict == "retry":
+            self._notify(ItemRetried, **facts)
+        else:
+            self._notify(ItemFailed, item=failure.item, verdict=failure.verdict, **facts)
+
+    def _notify(self, type: type, **attributes: object) -> None:
+        self._context.dispatcher.notify(type, run=self._context.run_id, **attributes)
+
+    def snapshot(self) -> RunReport:
+        wall_s = self._took_s
+        if wall_s is None:
+            wall_s = 0.0 if self._began_s is None else monotonic() - self._began_s
+        ended = self._took_s is not None
+        return run_report(self._plan.name, self._plan.profile, self._ledger, self._plan.made_of(), wall_s, ended=ended)
+
+    def __repr__(self) -> str:
+        return f"<PlanRun of '{self._plan.name}', {self._items} items given>"
