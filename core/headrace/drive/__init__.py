@@ -2,7 +2,7 @@
 
 from headrace.drive.engine import Engine
 from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, Listen, checked_origin
-from headrace.drive.opening import engine
+from headrace.drive.opening import engine_of
 from headrace.drive.run import PlanRun
 from headrace.drive.standalone import Standalone
 from headrace.drive.stream import Stream, owned, warn_of
@@ -17,7 +17,7 @@ __all__ = [
     "Standalone",
     "Stream",
     "checked_origin",
-    "engine",
+    "engine_of",
     "owned",
     "warn_of",
 ]

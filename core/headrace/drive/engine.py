@@ -208,9 +208,9 @@ class Engine:
         network = self._network
         return bool(
             self._cancelled
+            or any(reader.queue for reader in network.ends.values())
             or network.over
             or (self._fail_fast and network.errors)
-            or any(reader.queue for reader in network.ends.values())
             or any(node.flow.untold for node in self._stages)
             or network.failures
         )

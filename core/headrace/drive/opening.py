@@ -27,7 +27,7 @@ LIMIT = 2
 """A batch that has run for this many times what it aims at gives back what it has not begun, for others to share."""
 
 
-def engine(
+def engine_of(
     plan: Plan, executors: Mapping[str, Executor], ledger: Ledger, *, linger_s: float | None, listen: Listen
 ) -> Engine:
     """What runs `plan`, with an account in `ledger` for each node. Nothing is pulled before it is asked for outputs.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from headrace.drive.opening import engine
+from headrace.drive.opening import engine_of
 from headrace.events import ItemFailed, ItemRetried, OperatorFinished, PipelineFinished, PipelineStarted
 from headrace.flow.ledger import Ledger
 from headrace.report import DeadLetter, RunReport, run_report
@@ -29,7 +29,7 @@ class PlanRun:
         self._took_s: float | None = None
         self._cause: BaseException | None = None
         self._items = 0
-        self._engine = engine(plan, context.executors, self._ledger, linger_s=linger_s, listen=self._listen)
+        self._engine = engine_of(plan, context.executors, self._ledger, linger_s=linger_s, listen=self._listen)
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         return self

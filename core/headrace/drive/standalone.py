@@ -12,7 +12,7 @@ from typing import Any, Self
 from headrace.batch import Failure
 from headrace.contracts import Executor, Leftovers
 from headrace.drive.feeds import CLOSE_S, LAST_S, checked_origin
-from headrace.drive.opening import engine
+from headrace.drive.opening import engine_of
 from headrace.drive.stream import Stream, owned, warn_of
 from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
@@ -87,7 +87,7 @@ class Standalone(ABC):
                 dead_letters.append(DeadLetter.of(failure))
 
         linger_s = None if getattr(executor, "inline", False) else plan.linger_s
-        running = engine(plan, {plan.name: executor}, ledger, linger_s=linger_s, listen=listen)
+        running = engine_of(plan, {plan.name: executor}, ledger, linger_s=linger_s, listen=listen)
 
         def close() -> Leftovers:
             until_s = monotonic() + CLOSE_S

@@ -479,12 +479,12 @@ class Network:
         """Whether nothing can go on any more although the consumer waits and the end has not come: each node waits for
         another. What falls due later, or a source that is being pulled, is not that."""
         return not (
-            self.over
+            any(node.busy for node in reversed(self.nodes.values()))
+            or self.over
             or self.submits
             or self.jobs
             or self.failures
             or self.due_s is not None
-            or any(node.busy for node in self.nodes.values())
             or any(reader.queue for reader in self.ends.values())
         )
 
