@@ -206,14 +206,7 @@ class Engine:
 
     def _something(self) -> bool:
         network = self._network
-        return bool(
-            self._cancelled
-            or any(reader.queue for reader in network.ends.values())
-            or network.over
-            or (self._fail_fast and network.errors)
-            or any(node.flow.untold for node in self._stages)
-            or network.failures
-        )
+        return bool(self._cancelled or network.served or network.failures or (self._fail_fast and network.errors))
 
     def _patience_s(self) -> float | None:
         now_s = monotonic()

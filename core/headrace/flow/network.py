@@ -247,6 +247,8 @@ class StageNode(Node):
 
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         self.flow.finished(sent, result, now_s)
+        if self.flow.untold:
+            self.network.failures += [(self, failure) for failure in self.flow.new_failures()]
         self.network.touch(self)
 
     def broken(self, sent: Sent, error: BaseException) -> None:
@@ -287,7 +289,7 @@ class StageNode(Node):
 
     @property
     def busy(self) -> bool:
-        return bool(self.flow.running or self.flow.untold)
+        return bool(self.flow.running)
 
 
 class GateNode(Node):
@@ -460,15 +462,20 @@ class Network:
     def new_failures(self) -> list[tuple[StageNode | None, Failure]]:
         """What failed since the last call, in no order."""
         failures, self.failures = self.failures, []
-        for node in self.nodes.values():
-            if isinstance(node, StageNode) and node.flow.untold:
-                failures += [(node, failure) for failure in node.flow.new_failures()]
         return failures
 
     @property
     def over(self) -> bool:
         """Whether all ends have given all that they will."""
         return all(reader.over for reader in self.ends.values())
+
+    @property
+    def served(self) -> bool:
+        """Whether something is there for the consumer: outputs, or the end."""
+        for reader in self.ends.values():
+            if reader.queue:
+                return True
+        return self.over
 
     @property
     def due_s(self) -> float | None:
@@ -478,15 +485,10 @@ class Network:
     def stuck(self) -> bool:
         """Whether nothing can go on any more although the consumer waits and the end has not come: each node waits for
         another. What falls due later, or a source that is being pulled, is not that."""
-        return not (
-            any(node.busy for node in reversed(self.nodes.values()))
-            or self.over
-            or self.submits
-            or self.jobs
-            or self.failures
-            or self.due_s is not None
-            or any(reader.queue for reader in self.ends.values())
-        )
+        for node in reversed(self.nodes.values()):
+            if node.busy:
+                return False
+        return not (self.served or self.submits or self.jobs or self.failures or self.due_s is not None)
 
     def jam(self) -> WindowTooSmall:
         """What to say of a run that is stuck: who waits for what, and whose window is full."""

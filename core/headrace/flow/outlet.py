@@ -120,10 +120,12 @@ class Outlet:
         self._offered += items
         if len(self.readers) > 1:
             self._here.put(items, nbytes)
+        wanted = False
         for reader in self.readers:
             if not reader.dropped:
+                wanted = True
                 reader.queue.append(batch if len(self.readers) == 1 else batch.copy())
-        if not self.wanted:
+        if not wanted:
             self.passed(items, nbytes)
 
     def end(self, error: BaseException | None = None) -> None:
