@@ -34,7 +34,8 @@ class GraphError(HeadraceError, ValueError):
 
 
 class WindowTooSmall(GraphError):
-    """A run in which every stage waits for another, since a window is too small for what a gate has to collect.
+    """A window that is too small for what has to be collected: known beforehand, or found in a run in which every node
+    waits for another.
 
     `channel` is the node that may give no more, `window` the items that it may have under way, `needed` a window that
     would do for what is waited for now, `waits` says who waits for what.
@@ -45,10 +46,7 @@ class WindowTooSmall(GraphError):
         self.channel, self.window, self.needed, self.waits = channel, window, needed, waits
 
     def __str__(self) -> str:
-        return (
-            f"nothing can go on: {self.waits}, but '{self.channel}' has the {self.window} items under way that its "
-            f"window allows; Pipeline(..., window={self.needed}) or more would do"
-        )
+        return f"{self.waits}; a window of {self.needed} or more would do: Pipeline(..., window={self.needed})"
 
 
 class PluginError(HeadraceError):

@@ -26,6 +26,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ FIRST_S = 0.001
 PATIENCE_S = 1.5
 """Seconds that the end waits for what is held inside the user's code: the pool of threads must be gone half a second
 later, too."""
+
+LATE_S = 0.001
+"""What falls due less than this before the clock looks anyway does not wake it."""
 
 Work = Callable[[], Sequence[Any] | None]
 
@@ -99,7 +103,8 @@ class Engine:
         self._todo: deque[Work] = deque()  # for the consumer's thread
         self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
         self._given: tuple[Reader, Batch] | None = None
-        self._clock = self._clock_waits = False  # whether it has begun; whether it waits for ever
+        self._clock = False  # whether it has begun
+        self._clock_until_s = inf  # when it looks next; 0: it is at work
         self._gave = False  # whether the first batch of outputs was taken, or has been waited for
         self._nap_until_s = 0.0  # the consumer is not woken before, unless there is plenty
         self._pulls = 0  # pulls of more than one item
@@ -124,12 +129,12 @@ class Engine:
                 self._give_back()
                 failures = self._network.new_failures()
                 piece = None if failures else self._take()
-                work = [] if failures or piece else self._wait()
+                work = [] if failures else self._wait() if piece is None else self._settle()
             if failures:
                 self._tell(failures)
+            self._do(work)
             if piece is not None:
                 return piece
-            self._do(work)
 
     def _begin(self) -> None:
         self._began = True
@@ -237,7 +242,8 @@ class Engine:
         network = self._network
         if self._cancelled:
             return []
-        network.settle(monotonic())
+        now_s = monotonic()
+        network.settle(now_s)
         work: list[Work] = []
         if network.submits:
             for node, sent in network.submits:
@@ -256,8 +262,10 @@ class Engine:
                 self._pullers[source].notify()
         if network.consumer_waits and (self._todo or not self._threaded or self._serves()):
             self._output.notify()
-        if (self._clock_waits or not self._clock) and network.due_s is not None:
-            self._wake_clock()
+        if self._threaded and (self._clock_until_s > now_s + LATE_S or not self._clock):
+            due_s = network.due_s
+            if due_s is not None and due_s < self._clock_until_s - LATE_S:
+                self._wake_clock()
         return work
 
     def _serves(self) -> bool:
@@ -433,16 +441,18 @@ class Engine:
     # the clock
 
     def _watch_pull(self, granted: int) -> None:
-        if granted > 1 or self._network.due_s is not None:
+        if granted > 1:
             self._pulls += 1
-            self._wake_clock()
+            if not self._clock or self._clock_until_s == inf:
+                self._wake_clock()
 
     def _wake_clock(self) -> None:
-        if self._clock_waits:
-            self._ticking.notify()
-        elif self._threaded and not self._clock:
+        if not self._clock:
             self._clock = True
+            self._clock_until_s = 0.0
             self._start("clock", "", self._tick)
+        elif self._clock_until_s:
+            self._ticking.notify()
 
     def _tick(self) -> None:
         seen, network = -1, self._network
@@ -454,9 +464,9 @@ class Engine:
                 # While pulls go on, to look every now and then is cheaper than to be woken for each of them.
                 timeout_s = self._linger_s if pulling or self._pulls != seen else self._until_due()
                 seen = self._pulls
-                self._clock_waits = timeout_s is None
+                self._clock_until_s = inf if timeout_s is None else monotonic() + timeout_s
                 self._ticking.wait(timeout_s)
-                self._clock_waits = False
+                self._clock_until_s = 0.0
                 if self._cancelled:
                     return
                 now_s = monotonic()

@@ -497,7 +497,8 @@ class Network:
         waits = ", ".join(words for _, words in lacking if words) or "each node waits for another"
         full = [(node.name, window) for node in self.nodes.values() if (window := node.credit) and not window.room]
         name, window = min(full, key=lambda each: each[1].items, default=("the pipeline", Window(0)))
-        return WindowTooSmall(name, window.items, window.items + max(1, missing), waits)
+        why = f"nothing can go on: {waits}, but '{name}' has all {window.items} items under way that its window allows"
+        return WindowTooSmall(name, window.items, window.items + max(1, missing), why)
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(self.nodes)}>"
