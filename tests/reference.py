@@ -191,3 +191,87 @@ def _listed(members: list[Indexed], tally: Count) -> Indexed:
 
 
 _STEPS = {"map": _map, "filter": _filter, "flat_map": _flat_map, "batch": _batch, "sink": _sink}
+
+
+# Graphs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step of a graph: `inputs` names what it reads. `kind` may also be "source", "merge" or "zip"."""
+
+    step: Step
+    inputs: tuple[str, ...] = ()
+    items: tuple[Any, ...] = ()
+    fill: tuple[Any, ...] = ()
+
+
+@dataclass
+class Given:
+    """What a node gives: its items with their paths, and what ended it."""
+
+    items: list[Indexed] = field(default_factory=list)
+    error: Failed | None = None
+
+
+def run_graph(nodes: Iterable[Node]) -> tuple[dict[str, Given], Outcome]:
+    """Run `nodes`, each of which reads those before it: what each gives, and the letters and counts of all. The order
+    behind a merge is that of its inputs, one after the other, which a real run need not keep."""
+    outcome, given = Outcome(), dict[str, Given]()
+    sources = 0
+    for node in nodes:
+        name = node.step.name
+        tally = outcome.counts.setdefault(name, Count())
+        if node.step.kind == "source":
+            flow = _source(name, node.items, tally)
+            given[name] = _all(((name, index) if sources else index, item) for index, item in flow)
+            sources += 1
+        elif node.step.kind == "zip":
+            given[name] = _zip(node, [given[each] for each in node.inputs], tally)
+        else:
+            flow = _replay([given[each] for each in node.inputs])
+            given[name] = _all(
+                _merge(flow, tally) if node.step.kind == "merge" else _STEPS[node.step.kind](node.step, flow, outcome)
+            )
+    return given, outcome
+
+
+def _all(flow: Iterator[Indexed]) -> Given:
+    given = Given()
+    try:
+        for each in flow:
+            given.items.append(each)
+    except Failed as failed:
+        given.error = failed
+    return given
+
+
+def _replay(inputs: list[Given]) -> Iterator[Indexed]:
+    for given in inputs:
+        yield from given.items
+    for given in inputs:
+        if given.error is not None:
+            raise given.error
+
+
+def _merge(flow: Iterator[Indexed], tally: Count) -> Iterator[Indexed]:
+    for each in flow:
+        tally.taken, tally.done, tally.emitted = tally.taken + 1, tally.done + 1, tally.emitted + 1
+        yield each
+
+
+def _zip(node: Node, inputs: list[Given], tally: Count) -> Given:
+    lengths = [len(given.items) for given in inputs]
+    count = max(lengths) if node.fill else min(lengths)
+    given = Given()
+    for at in range(count):
+        there = [each.items[at] if at < len(each.items) else None for each in inputs]
+        index = next(each[0] for each in there if each is not None)
+        given.items.append((index, tuple(node.fill[0] if each is None else each[1] for each in there)))
+        tally.done += sum(each is not None for each in there)
+    tally.emitted = count
+    tally.taken = sum(lengths)
+    if not node.fill and count < max(lengths):
+        longer = next(each for each in inputs if len(each.items) > count)
+        given.error = Failed(node.step.name, longer.items[count][0], longer.items[count][1], ValueError("unequal"))
+    return given

@@ -46,7 +46,14 @@ class TestBuilding:
         [
             (lambda: Pipeline("p").map("more", plus_one), "operator 'more' has no source; begin with .source("),
             (lambda: numbers().map("data", plus_one), "operator 'data' is in the pipeline already"),
-            (lambda: numbers().source("again", []), "source 'again': pipeline 'numbers' has a source already"),
+            (
+                lambda: numbers().map("a", plus_one, inputs="dta"),
+                "operator 'a' reads 'dta', which is not in the pipeline",
+            ),
+            (lambda: numbers().map("a", plus_one, inputs="a"), "operator 'a' reads itself"),
+            (lambda: numbers().map("a", plus_one, inputs=["data", "data"]), "operator 'a' reads 'data' twice"),
+            (lambda: numbers().zip("a", inputs=["data"]), "zip 'a' must read at least 2 operators"),
+            (lambda: numbers().map("a", plus_one, inputs=[]), "map 'a' must read an operator"),
             (lambda: numbers().sink("end", print).map("more", plus_one), "reads 'end', which is a sink"),
             (lambda: Pipeline("empty").execute(), "pipeline 'empty' has no source"),
             (

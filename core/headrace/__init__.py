@@ -14,6 +14,8 @@ _HOME = {
     "OperatorFailed": "errors",
     "OperatorStats": "report",
     "Pipeline": "pipeline",
+    "PipelineFailed": "errors",
+    "PipelineTimeout": "errors",
     "PluginError": "errors",
     "PluginRef": "plan",
     "Profile": "profiles",
@@ -21,12 +23,14 @@ _HOME = {
     "RunReport": "report",
     "SettingsError": "errors",
     "Stream": "drive",
+    "WindowTooSmall": "errors",
     "map": "pipeline",
 }
 # The public classes of plugins, reached through their entry points like anybody's.
 _PLUGINS = {
     "PipelineThreadExecutor": ("executor", "thread"),
     "SerialExecutor": ("executor", "serial"),
+    "ThreadBasedPipelineExecutor": ("runner", "threads"),
 }
 
 __all__ = sorted([*_HOME, *_PLUGINS])

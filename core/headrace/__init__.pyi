@@ -6,8 +6,11 @@ from headrace.errors import GraphError as GraphError
 from headrace.errors import HeadraceError as HeadraceError
 from headrace.errors import LeftoversWarning as LeftoversWarning
 from headrace.errors import OperatorFailed as OperatorFailed
+from headrace.errors import PipelineFailed as PipelineFailed
+from headrace.errors import PipelineTimeout as PipelineTimeout
 from headrace.errors import PluginError as PluginError
 from headrace.errors import SettingsError as SettingsError
+from headrace.errors import WindowTooSmall as WindowTooSmall
 from headrace.pipeline import Pipeline as Pipeline
 from headrace.pipeline import map as map
 from headrace.plan import PluginRef as PluginRef
@@ -18,6 +21,7 @@ from headrace.report import Result as Result
 from headrace.report import RunReport as RunReport
 from headrace_executors.serial import SerialExecutor as SerialExecutor
 from headrace_executors.thread import PipelineThreadExecutor as PipelineThreadExecutor
+from headrace_executors.threaded_runner import ThreadBasedPipelineExecutor as ThreadBasedPipelineExecutor
 
 __version__: str
 __all__: list[str]

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    # Which input of a batch: its offset there, and an ordinal for every `flat_map` passed since.
+    Where = int | tuple[int, ...]
     # An item's way from its source: its position there (from 0), and an ordinal for every `flat_map` passed since.
-    Path = int | tuple[int, ...]
+    # Items of a second source have its name before it.
+    Path = int | tuple[int | str, ...]
 
 
 class Batch:
@@ -135,7 +138,7 @@ class Failure:
         self,
         operator: int,
         name: str,
-        where: Path,
+        where: Where,
         index: Path,
         item: Any,
         error: BaseException,
@@ -223,7 +226,7 @@ class BatchResult:
     def __init__(
         self,
         data: Sequence[Any],
-        where: Sequence[Path] | None,
+        where: Sequence[Where] | None,
         done: int,
         failures: Sequence[Failure],
         tallies: Sequence[Tally],
@@ -249,7 +252,16 @@ class BatchResult:
         return f"<BatchResult of {self.done} inputs: {len(self.data)} outputs, {len(self.failures)} failures>"
 
 
-def locate(index: Sequence[Path], where: Path) -> Path:
+def order_key(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Sorts paths: by source, by position there, by ordinals."""
+    parts = path if isinstance(path, tuple) else (path,)
+    return (
+        tuple(part for part in parts if isinstance(part, str)),
+        tuple(part for part in parts if isinstance(part, int)),
+    )
+
+
+def locate(index: Sequence[Path], where: Where) -> Path:
     """The path of an item that stems from input `where` of a batch with this `index`."""
     if isinstance(where, int):
         return index[where]
@@ -257,7 +269,7 @@ def locate(index: Sequence[Path], where: Path) -> Path:
     return (base if isinstance(base, tuple) else (base,)) + where[1:]
 
 
-def paths(index: Sequence[Path], where: Sequence[Path] | None, done: int) -> Sequence[Path]:
+def paths(index: Sequence[Path], where: Sequence[Where] | None, done: int) -> Sequence[Path]:
     """The paths of the outputs of a batch's first `done` inputs."""
     if where is None:
         return index if done == len(index) else index[:done]

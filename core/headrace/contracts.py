@@ -70,13 +70,15 @@ class Executor(Protocol):
 class RunContext:
     """What a run is given besides its plan. It closes none of it: whoever made the context does.
 
-    `executors` has an executor for every stage of the plan, by the stage's name.
+    `executors` has an executor for every stage of the plan, by the stage's name. At `deadline_s` (monotonic clock) the
+    run ends with PipelineTimeout.
     """
 
     run_id: str
     executors: Mapping[str, Executor] = field(repr=False)
     session: MonitorSession = field(repr=False)
     dispatcher: Dispatcher = field(repr=False)
+    deadline_s: float | None = None
 
 
 class Run(Protocol):

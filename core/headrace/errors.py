@@ -107,5 +107,11 @@ class PipelineFailed(HeadraceError, ExceptionGroup[Exception]):
         return PipelineFailed(self.message, errors)
 
 
+class PipelineTimeout(HeadraceError, TimeoutError):
+    """A run that was not at its end at its deadline. `result` as in PipelineFailed."""
+
+    result: Any = None
+
+
 class LeftoversWarning(RuntimeWarning):
     """Something could not be ended in time; the message names it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 
 from headrace.errors import GraphError
 from headrace.operators import Operator
@@ -20,7 +21,12 @@ class Graph:
         """Raises GraphError for a name that is taken, or an input that is not there or gives nothing."""
         if operator.name in self._operators:
             raise GraphError(f"operator '{operator.name}' is in the pipeline already; a name can be used once")
+        if len(set(operator.inputs)) < len(operator.inputs):
+            twice = next(name for name in operator.inputs if operator.inputs.count(name) > 1)
+            raise GraphError(f"operator '{operator.name}' reads '{twice}' twice; it can be read once")
         for name in operator.inputs:
+            if name == operator.name:
+                raise GraphError(f"operator '{name}' reads itself; a pipeline has no cycles")
             if name not in self._operators:
                 raise GraphError(
                     f"operator '{operator.name}' reads '{name}', which is not in the pipeline."
@@ -35,6 +41,18 @@ class Graph:
         """The operator that was added last."""
         return next(reversed(self._operators.values()), None)
 
+    def part(self, name: str) -> Graph:
+        """What `name` needs: it and all that it reads, directly or not."""
+        wanted, todo = set(), [name]
+        while todo:
+            at = todo.pop()
+            if at not in wanted:
+                wanted.add(at)
+                todo += self._operators[at].inputs
+        part = Graph()
+        part._operators = {at: operator for at, operator in self._operators.items() if at in wanted}
+        return part
+
     @property
     def ends(self) -> tuple[str, ...]:
         """Operators that nothing reads."""
@@ -42,9 +60,34 @@ class Graph:
         return tuple(name for name in self._operators if name not in read)
 
     def __iter__(self) -> Iterator[Operator]:
-        """In topological order."""
+        """In topological order; those that could stand either way as they were added."""
         order = TopologicalSorter({name: operator.inputs for name, operator in self._operators.items()})
-        return (self._operators[name] for name in order.static_order())
+        place = {name: at for at, name in enumerate(self._operators)}
+        order.prepare()
+        ready: list[tuple[int, str]] = []
+        while order.is_active():
+            for name in order.get_ready():
+                heappush(ready, (place[name], name))
+            _, name = heappop(ready)
+            order.done(name)
+            yield self._operators[name]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._operators)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._operators
+
+    def __str__(self) -> str:
+        """A line: the operators in order, with what they read where that is not the one before."""
+        words: list[str] = []
+        before: tuple[str, ...] = ()
+        for operator in self._operators.values():
+            odd = operator.inputs != before and operator.inputs
+            words.append(f"{operator.name} <- {', '.join(operator.inputs)}" if odd else operator.name)
+            before = (operator.name,)
+        return " > ".join(words)
 
     def __len__(self) -> int:
         return len(self._operators)

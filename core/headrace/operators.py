@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, TypedDict
 
 from attrs import frozen
 
 from headrace.errors import SettingsError, shorten
-from headrace.settings import Rule, choice, flag, function, or_none, seconds, text, whole_number
+from headrace.settings import Rule, choice, did_you_mean, flag, function, or_none, seconds, text, whole_number
 
-KINDS = ("source", "map", "filter", "flat_map", "batch", "sink")
+NO_FILL = object()
 ON_ERROR = ("raise", "skip", "dead_letter")
 
 
@@ -19,7 +19,7 @@ ON_ERROR = ("raise", "skip", "dead_letter")
 class Operator:
     """One step of a pipeline. What does not concern its kind keeps its default.
 
-    name, kind       its name in the pipeline; "source", "map", "filter", "flat_map", "batch" or "sink"
+    name, kind       its name in the pipeline; "source", "map", "filter", "flat_map", "batch", "merge", "zip" or "sink"
     inputs           names of the operators that it reads
     origin           of a source: an iterable, or a callable that makes one
     fn               of a map, filter, flat_map or sink: a function of one item
@@ -30,6 +30,7 @@ class Operator:
                      count, "dead_letter" sets it aside for the result
     retries          further attempts for an item that raised
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
+    fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
     """
 
     name: str
@@ -44,6 +45,17 @@ class Operator:
     retries: int = 0
     size: int = 0
     max_wait_s: float | None = None
+    fill: Any = NO_FILL
+
+
+class OperatorOptions(TypedDict, total=False):
+    """What `map`, `filter` and `flat_map` take besides their function: see `Operator`."""
+
+    parallel_degree: int | None
+    executor: Any
+    ordered: bool
+    on_error: str
+    retries: int
 
 
 _RULES: dict[str, Rule] = {
@@ -60,6 +72,10 @@ _RULES: dict[str, Rule] = {
 def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Operator:
     """An operator, or a SettingsError that names it and what is wrong with it."""
     text(of="an operator's name").check(f"{kind}.name", name)
+    for option in options:
+        if option not in Operator.__annotations__:
+            known = OperatorOptions.__annotations__
+            raise TypeError(f"{kind} '{name}' has no option '{option}'.{did_you_mean(option, known)}")
     for option, value in options.items():
         if option in _RULES:
             _RULES[option].check(f"{kind} '{name}': {option}", value)

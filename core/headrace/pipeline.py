@@ -7,24 +7,26 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count
 from operator import itemgetter
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
+from weakref import WeakSet
 
 from headrace import plugins
-from headrace.batch import Batch
-from headrace.contracts import Executor, Leftovers, Run, RunContext
+from headrace.batch import Batch, order_key
+from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, owned
-from headrace.errors import GraphError, HeadraceError, OperatorFailed
+from headrace.errors import GraphError, HeadraceError, SettingsError, shorten
 from headrace.graph import Graph
-from headrace.operators import checked, name_of
+from headrace.operators import NO_FILL, OperatorOptions, checked, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
 from headrace.report import Result
-from headrace.settings import or_none, text, whole_number
+from headrace.settings import did_you_mean, flag, or_none, seconds, text, whole_number
 
 Origin = Iterable[Any] | Callable[[], Iterable[Any]]
+Inputs = str | Iterable[str] | None
 
-_runs = count(1)
+_numbers = count(1)
 
 
 class Pipeline:
@@ -40,6 +42,7 @@ class Pipeline:
     profile    one word for the plugins and the aims: "balanced", "serial", one from a package, or a `Profile`
     window     most items between a stage's input and its output taken; None: the profile's
     max_bytes  the same in measured bytes; None: the profile's
+    fail_fast  whether the first operator that fails ends all at once; else other branches run to their end first
     """
 
     def __init__(
@@ -49,12 +52,16 @@ class Pipeline:
         *,
         window: int | None = None,
         max_bytes: int | None = None,
+        fail_fast: bool = False,
     ) -> None:
         text(of="a pipeline's name").check("Pipeline.name", name)
         or_none(whole_number(at_least=1, of="items")).check("Pipeline.window", window)
         or_none(whole_number(at_least=1, of="bytes")).check("Pipeline.max_bytes", max_bytes)
+        flag().check("Pipeline.fail_fast", fail_fast)
         self.name = name
         self._profile = _chosen(profile)
+        self._fail_fast = fail_fast
+        self._runs: WeakSet[Run] = WeakSet()
         self._window = window
         self._max_bytes = max_bytes
         self._graph = Graph()
@@ -65,138 +72,152 @@ class Pipeline:
     def source(self, name: str, items: Origin) -> Self:
         """Where items come from: an iterable, or a callable that makes one, so that the pipeline can run again.
 
-        One thread makes, pulls and closes it.
+        One thread makes, pulls and closes it. There may be several; the paths of items from all but the first begin
+        with the source's name.
         """
-        if self._graph.last is not None:
-            raise GraphError(f"source '{name}': pipeline '{self.name}' has a source already, and can have one")
         self._graph.add(checked(name, "source", (), origin=checked_origin(f"source '{name}': items", items)))
         return self
 
     def map(
-        self,
-        name: str,
-        fn: Callable[[Any], Any],
-        *,
-        parallel_degree: int | None = None,
-        executor: Any = "auto",
-        ordered: bool = True,
-        on_error: str = "raise",
-        retries: int = 0,
+        self, name: str, fn: Callable[[Any], Any], *, inputs: Inputs = None, **options: Unpack[OperatorOptions]
     ) -> Self:
         """`fn` of each item.
 
+        inputs           the operators that it reads, by name: one or several (items as they come); None: the one before
         parallel_degree  batches that may run at once; None: as many as the executor has workers
-        executor         "auto" (the profile chooses), a plugin's name, a PluginRef, or an executor
+        executor         "auto" (the profile chooses), a plugin's name, a PluginRef, an executor, or any
+                         `concurrent.futures.Executor`
         ordered          outputs in input order, or as they complete
-        on_error         an item that raised each time: "raise" gives all before it and ends the run, "skip" drops it
-                         with a count, "dead_letter" sets it aside for `result.dead_letters`
+        on_error         an item that raised each time: "raise" gives all before it and ends the operator, "skip" drops
+                         it with a count, "dead_letter" sets it aside for `result.dead_letters`
         retries          further attempts for an item that raised
         """
-        return self._transform("map", name, fn, parallel_degree, executor, ordered, on_error, retries)
+        return self._add("map", name, inputs, fn=fn, **options)
 
     def filter(
-        self,
-        name: str,
-        fn: Callable[[Any], Any],
-        *,
-        parallel_degree: int | None = None,
-        executor: Any = "auto",
-        ordered: bool = True,
-        on_error: str = "raise",
-        retries: int = 0,
+        self, name: str, fn: Callable[[Any], Any], *, inputs: Inputs = None, **options: Unpack[OperatorOptions]
     ) -> Self:
         """The items of which `fn` is true. The options are those of `map`."""
-        return self._transform("filter", name, fn, parallel_degree, executor, ordered, on_error, retries)
+        return self._add("filter", name, inputs, fn=fn, **options)
 
     def flat_map(
         self,
         name: str,
         fn: Callable[[Any], Iterable[Any]],
         *,
-        parallel_degree: int | None = None,
-        executor: Any = "auto",
-        ordered: bool = True,
-        on_error: str = "raise",
-        retries: int = 0,
+        inputs: Inputs = None,
+        **options: Unpack[OperatorOptions],
     ) -> Self:
         """All that the iterable `fn(item)` gives, for each item. The options are those of `map`.
 
         An expansion is held whole; it fails whole if it fails in its middle.
         """
-        return self._transform("flat_map", name, fn, parallel_degree, executor, ordered, on_error, retries)
+        return self._add("flat_map", name, inputs, fn=fn, **options)
 
-    def batch(self, name: str, size: int, *, max_wait_s: float | None = None) -> Self:
+    def batch(self, name: str, size: int, *, inputs: Inputs = None, max_wait_s: float | None = None) -> Self:
         """Lists of `size` items; the last may be shorter, and one whose first item has waited `max_wait_s` goes as it
         is. The members of a list count in the window, so that a `size` above it is refused."""
-        self._graph.add(checked(name, "batch", self._reads(name), size=size, max_wait_s=max_wait_s))
-        return self
+        return self._add("batch", name, inputs, size=size, max_wait_s=max_wait_s)
 
-    def sink(self, name: str, fn: Callable[[Any], Any], *, on_error: str = "raise", retries: int = 0) -> Self:
-        """Call `fn` with each item, in order, in the thread that runs the pipeline. Nothing is given on."""
-        self._graph.add(checked(name, "sink", self._reads(name), fn=fn, on_error=on_error, retries=retries))
-        return self
+    def merge(self, name: str, *, inputs: Inputs) -> Self:
+        """The items of all `inputs`, as they come."""
+        return self._add("merge", name, inputs, least=2)
 
-    def _transform(
+    def zip(self, name: str, *, inputs: Inputs, fill: Any = NO_FILL) -> Self:
+        """Tuples of one item from each of the `inputs`, in order.
+
+        When one of them ends before another, OperatorFailed tells which; with a `fill` that stands for what is missing.
+        """
+        return self._add("zip", name, inputs, least=2, fill=fill)
+
+    def sink(
         self,
-        kind: str,
         name: str,
         fn: Callable[[Any], Any],
-        parallel_degree: int | None,
-        executor: Any,
-        ordered: bool,
-        on_error: str,
-        retries: int,
+        *,
+        inputs: Inputs = None,
+        on_error: str = "raise",
+        retries: int = 0,
     ) -> Self:
-        operator = checked(
-            name,
-            kind,
-            self._reads(name),
-            fn=fn,
-            parallel_degree=parallel_degree,
-            executor=executor,
-            ordered=ordered,
-            on_error=on_error,
-            retries=retries,
-        )
-        self._graph.add(operator)
-        return self
+        """Call `fn` with each item, in order, in one thread: the caller's, if it is the only end. Gives nothing on."""
+        return self._add("sink", name, inputs, fn=fn, on_error=on_error, retries=retries)
 
-    def _reads(self, name: str) -> tuple[str, ...]:
-        """What a new operator reads: the one before it."""
+    def _add(self, kind: str, name: str, inputs: Inputs, *, least: int = 1, **options: Any) -> Self:
+        """Put an operator into the graph; without `inputs` it reads the one before it."""
         if self._graph.last is None:
             raise GraphError(f"operator '{name}' has no source; begin with .source(name, items)")
-        return (self._graph.last.name,)
+        named = (self._graph.last.name,) if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        if len(named) < least:
+            few = f"at least {least} operators" if least > 1 else "an operator"
+            raise GraphError(f"{kind} '{name}' must read {few}; got inputs={inputs!r}")
+        self._graph.add(checked(name, kind, named, **options))
+        return self
 
     # running
 
-    def execute(self) -> Result:
-        """Run to the end. `outputs` of the result is empty if the pipeline ends in a sink.
+    def execute(self, *, timeout_s: float | None = None, runner: Any = None) -> Result:
+        """Run to the end. `outputs` of the result is a list, or with several ends a dict of lists by name; what ends in
+        a sink gives an empty one.
 
-        Raises OperatorFailed if an item raises under `on_error="raise"`; its `result` has what came before.
+        timeout_s  a deadline for the whole run, in seconds
+        runner     another runner than the profile's: a plugin's name, a PluginRef, or a runner
+
+        Raises OperatorFailed if an operator failed, PipelineFailed (an ExceptionGroup of these) if several did, each
+        after all other branches have run to their end; PipelineTimeout at the deadline. Their `result` has what came
+        before.
         """
-        run, close = self._start()
-        outputs: list[Any] = []
-        batches = owned(self._batches(run), close)
+        or_none(seconds(above=0)).check("execute.timeout_s", timeout_s)
+        run, close = self._start(self._graph, timeout_s=timeout_s, runner=runner)
+        outputs: dict[str, list[Any]] = {end: [] for end in self._graph.ends}
+        batches = owned(self._into(outputs, run), close)
         try:
-            for data in batches:
-                outputs.extend(data)
+            for _ in batches:
+                pass
         except HeadraceError as error:
-            if isinstance(error, OperatorFailed):
+            if hasattr(error, "result"):
                 error.result = _result(outputs, run)
             raise
         finally:
             batches.close()
         return _result(outputs, run)
 
-    def stream(self) -> Stream:
+    def _into(self, outputs: dict[str, list[Any]], run: Run) -> Iterator[Batch]:
+        """Sort the batches of a run into `outputs`; gives what is left to see, which is nothing but that one came."""
+        self._spend()
+        for end, batch in run:
+            outputs[end].extend(batch.data)
+            batch.data = ()
+            yield batch
+
+    def stream(self, end: str | None = None) -> Stream:
         """The outputs one by one, in bounded memory: a run that begins with the first one asked for and ends, with all
-        its threads, when the stream is exhausted, closed or dropped."""
-        run, close = self._start()
+        its threads, when the stream is exhausted, closed or dropped.
+
+        `end` names the operator whose outputs are wanted, where there is more than one end; only what it needs runs.
+        """
+        graph = self._graph
+        if end is not None:
+            if end not in graph:
+                raise GraphError(f"no operator '{end}' in pipeline '{self.name}'.{did_you_mean(end, graph.names)}")
+            graph = graph.part(end)
+        if len(graph.ends) > 1:
+            names = ", ".join(f"'{name}'" for name in graph.ends)
+            raise GraphError(
+                f"pipeline '{self.name}' has several ends: {names}. Choose one: .stream('{graph.ends[0]}'), "
+                "or .execute() for all of them"
+            )
+        run, close = self._start(graph)
         batches = owned(self._batches(run), close)
         return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stream())
+
+    def stop(self) -> None:
+        """Have all runs of this pipeline end well, from any thread: no more is taken from the sources, what is in
+        flight comes out, and the run gives its result."""
+        for run in tuple(self._runs):
+            run.stop()
 
     def _batches(self, run: Run) -> Iterator[Batch]:
         """The batches of a run; a one-shot source counts as used up once the first is asked for."""
@@ -207,22 +228,27 @@ class Pipeline:
 
         return chain.from_iterable(begun())
 
-    def _start(self) -> tuple[Run, Callable[[], Leftovers]]:
+    def _start(
+        self, graph: Graph, *, timeout_s: float | None = None, runner: Any = None
+    ) -> tuple[Run, Callable[[], Leftovers]]:
         """A run, and what closes it with all that was made for it."""
-        planned = self._plan()
+        chosen = _runner(self._profile.runner if runner is None else runner)
+        planned = self._plan(graph, degree=getattr(chosen, "max_workers", None))
         self._check_spent()
-        runner = plugins.make("runner", self._profile.runner)
         monitor = plugins.make("monitor", self._profile.monitor)
         dispatcher = plugins.make("dispatcher", self._profile.dispatcher)
         executors, mine = _executors(planned)
-        run_id = f"{self.name}-{next(_runs)}"
-        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher)
+        run_id = f"{self.name}-{next(_numbers)}"
+        deadline_s = None if timeout_s is None else monotonic() + timeout_s
+        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s)
         plugins.plan_made(planned)
-        run: Run = runner.start(planned, context)
+        run: Run = chosen.start(planned, context)
         plugins.observe(run, dispatcher)
+        self._runs.add(run)
 
         def close() -> Leftovers:
             until_s = monotonic() + CLOSE_S
+            self._runs.discard(run)
             left = run.close()
             for executor in mine:
                 left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
@@ -246,14 +272,22 @@ class Pipeline:
             if operator.kind == "source" and not callable(operator.origin) and isinstance(operator.origin, Iterator):
                 self._spent = operator.name
 
-    def _plan(self) -> Plan:
-        return plan(self.name, self._graph, self._profile, window=self._window, max_bytes=self._max_bytes)
+    def _plan(self, graph: Graph, *, degree: int | None = None) -> Plan:
+        return plan(
+            self.name,
+            graph,
+            self._profile,
+            window=self._window,
+            max_bytes=self._max_bytes,
+            fail_fast=self._fail_fast,
+            degree=degree,
+        )
 
     # looking
 
     def describe(self) -> str:
         """The graph, a line per operator: what it reads, what it runs on, its window. Starts nothing."""
-        planned = self._plan()
+        planned = self._plan(self._graph)
         lines = [f"pipeline '{self.name}', profile '{self._profile.name}', runner '{self._profile.runner}'"]
         rows = [_described(node) for node in planned.nodes]
         widths = [max(len(row[at]) for row in rows) for at in range(4)]
@@ -264,7 +298,7 @@ class Pipeline:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Pipeline '{self.name}' ({self._profile.name}): {' > '.join(each.name for each in self._graph)}>"
+        return f"<Pipeline '{self.name}' ({self._profile.name}): {self._graph}>"
 
 
 _chosen = profile  # where a parameter has that name
@@ -281,11 +315,23 @@ def _described(node: Any) -> tuple[str, str, str, str]:
     return node.name, kinds, reads, f"{label(node.executor)}{degree}, window {node.flow.window:,}{nbytes}{order}"
 
 
-def _result(outputs: list[Any], run: Run) -> Result:
-    letters = sorted(
-        run.dead_letters, key=lambda letter: letter.index if isinstance(letter.index, tuple) else (letter.index,)
-    )
-    return Result(outputs, run.snapshot(), tuple(letters))
+def _result(outputs: dict[str, list[Any]], run: Run) -> Result:
+    letters = sorted(run.dead_letters, key=lambda letter: order_key(letter.index))
+    single = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    return Result(single, run.snapshot(), tuple(letters))
+
+
+def _runner(chosen: Any) -> Runner:
+    """A plugin's name, a PluginRef, or a runner that the user made."""
+    if isinstance(chosen, str):
+        chosen = PluginRef(chosen)
+    if isinstance(chosen, PluginRef):
+        made: Runner = plugins.make("runner", chosen)
+        return made
+    if not callable(getattr(chosen, "start", None)):
+        what = "the name of a runner plugin, a PluginRef, or a runner with a method `start`"
+        raise SettingsError(f"execute.runner must be {what}; got {shorten(chosen)}")
+    return cast(Runner, chosen)
 
 
 def _executors(planned: Plan) -> tuple[dict[str, Executor], list[Executor]]:
@@ -318,12 +364,9 @@ def map(
     fn: Callable[[Any], Any],
     items: Origin,
     *,
-    executor: Any = "auto",
     profile: str | Profile = "balanced",
     max_workers: int | None = None,
-    ordered: bool = True,
-    on_error: str = "raise",
-    retries: int = 0,
+    **options: Unpack[OperatorOptions],
 ) -> Stream:
     """`fn` of each of the `items`, in parallel, as an iterator: a pipeline of one operator.
 
@@ -331,13 +374,6 @@ def map(
     """
     name = name_of(fn)
     pipeline = Pipeline("map", profile).source("items" if name != "items" else "source", items)
-    pipeline.map(
-        name,
-        fn,
-        parallel_degree=max_workers,
-        executor=executor,
-        ordered=ordered,
-        on_error=on_error,
-        retries=retries,
-    )
-    return pipeline.stream()
+    if max_workers is not None:
+        options["parallel_degree"] = max_workers
+    return pipeline.map(name, fn, **options).stream()

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import attrs
 
-from headrace.errors import GraphError
-from headrace.flow.gates import BatchGate, SinkGate
+from headrace.errors import GraphError, WindowTooSmall
+from headrace.flow.gates import BatchGate, Gate, MergeGate, SinkGate, ZipGate
 from headrace.flow.kernel import Kernel, Op
+from headrace.flow.ledger import Account
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
 from headrace.graph import Graph
-from headrace.operators import Operator
+from headrace.operators import NO_FILL, Operator
 from headrace.plan import GateNode, Node, Plan, PluginRef, SourceNode, StageNode, StageSpec
 from headrace.profiles import Profile
 
 
-def plan(name: str, graph: Graph, profile: Profile, *, window: int | None = None, max_bytes: int | None = None) -> Plan:
-    """What to run. `window` and `max_bytes` override the profile's. Imports no plugin and starts nothing.
+def plan(
+    name: str,
+    graph: Graph,
+    profile: Profile,
+    *,
+    window: int | None = None,
+    max_bytes: int | None = None,
+    fail_fast: bool = False,
+    degree: int | None = None,
+) -> Plan:
+    """What to run. `window` and `max_bytes` override the profile's, `degree` is that of operators that have none.
+    Imports no plugin and starts nothing.
 
     Raises GraphError for a pipeline that cannot run, naming the operator.
     """
@@ -33,32 +45,57 @@ def plan(name: str, graph: Graph, profile: Profile, *, window: int | None = None
         members[operator.name] = 1 if operator.kind == "flat_map" else each * max(1, operator.size)
         if operator.kind == "source":
             nodes.append(SourceNode(operator.name, operator.origin))
-        elif operator.kind in ("batch", "sink"):
-            nodes.append(_gate(operator, window, each))
+        elif operator.kind in ("map", "filter", "flat_map"):
+            nodes.append(_stage(operator, profile, max(1, window // each), max_bytes, degree))
         else:
-            nodes.append(_stage(operator, profile, max(1, window // each), max_bytes))
-    return Plan(name, profile.name, tuple(nodes), graph.ends, window, max_bytes, profile.linger_s)
+            if operator.kind == "batch":
+                _check_size(operator, window, each)
+                _make_room(operator, nodes)
+            nodes.append(GateNode(operator.name, operator.inputs, operator.kind, _gate(operator)))
+    return Plan(name, profile.name, tuple(nodes), graph.ends, window, max_bytes, profile.linger_s, fail_fast)
 
 
-def _gate(operator: Operator, window: int, each: int) -> GateNode:
+def _gate(operator: Operator) -> Callable[[Account], Gate]:
+    """What makes the gate of an operator."""
+    name, ports = operator.name, len(operator.inputs)
     if operator.kind == "sink":
-        make = partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,))
-        return GateNode(operator.name, operator.inputs, "sink", make)
+        return partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,), ports=ports)
+    if operator.kind == "merge":
+        return partial(MergeGate, ports=ports)
+    if operator.kind == "zip":
+        return partial(
+            ZipGate, name=name, inputs=operator.inputs, fill=operator.fill, fills=operator.fill is not NO_FILL
+        )
+    return partial(BatchGate, name=name, size=operator.size, max_wait_s=operator.max_wait_s, ports=ports)
+
+
+def _check_size(operator: Operator, window: int, each: int) -> None:
     if operator.size * each > window:
         of_lists = f" lists of {each}" if each > 1 else " items"
-        raise GraphError(
-            f"batch '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}; "
-            f"a size of at most {window // each}, or Pipeline(..., window={operator.size * each}), would do"
-        )
-    return GateNode(
-        operator.name,
-        operator.inputs,
-        "batch",
-        partial(BatchGate, name=operator.name, size=operator.size, max_wait_s=operator.max_wait_s),
-    )
+        why = f"batch '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}"
+        raise WindowTooSmall(operator.inputs[0], window, operator.size * each, why)
 
 
-def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | None) -> StageNode:
+def _make_room(operator: Operator, nodes: list[Node]) -> None:
+    """A list that fills counts in the windows of the stages whose items it collects: they must hold that many."""
+    by_name = {node.name: node for node in nodes}
+    todo = list(operator.inputs)
+    while todo:
+        node = by_name[todo.pop()]
+        if isinstance(node, StageNode) and node.flow.window < operator.size:
+            most = _hints(node.executor).get("max_memory_items", operator.size)
+            if most < operator.size:
+                why = (
+                    f"batch '{operator.name}': lists of {operator.size} items never fill behind '{node.name}', "
+                    f"whose executor has max_memory_items={most}"
+                )
+                raise WindowTooSmall(node.name, most, operator.size, why)
+            node.flow.window = operator.size
+        elif isinstance(node, GateNode) and node.kind in ("merge", "zip"):
+            todo += node.inputs
+
+
+def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | None, degree: int | None) -> StageNode:
     executor = _executor(operator.executor, profile)
     hints = _hints(executor)
     flow = FlowSettings(
@@ -70,7 +107,7 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
         linger_s=profile.linger_s or profile.aim_s,
     )
     kernel = Kernel((_op(operator),), measure=sizeof if flow.max_bytes else None)
-    spec = StageSpec(operator.name, kernel, operator.parallel_degree)
+    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree)
     return StageNode(operator.name, operator.inputs, (operator.name,), spec, executor, flow)
 
 

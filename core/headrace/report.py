@@ -152,11 +152,17 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
+def _counted(outputs: Any) -> str:
+    if isinstance(outputs, dict):
+        return f"{{{', '.join(f'{name!r}: {_counted(each)}' for name, each in outputs.items())}}}"
+    return f"[{len(outputs)} items]"
+
+
 @frozen
 class Result:
-    """What a run gave. `outputs` is in order, and empty where the pipeline ends in sinks; `dead_letters` are in the
-    order of their items."""
+    """What a run gave. `outputs` is a list, in order, and empty where the pipeline ends in a sink; with several ends it
+    is a dict of such lists by the name of the end. `dead_letters` are in the order of their items."""
 
-    outputs: list[Any] = field(repr=lambda outputs: f"[{len(outputs)} items]")
+    outputs: Any = field(repr=_counted)
     report: RunReport = field(repr=False)
     dead_letters: tuple[DeadLetter, ...] = field(default=(), repr=lambda letters: f"({len(letters)})")

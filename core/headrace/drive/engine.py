@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
 from headrace.drive.feeds import ItemFeed, Listen
-from headrace.errors import HeadraceError, PipelineFailed
+from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout
 from headrace.flow.network import Job, Network, SourceNode, StageNode
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Engine:
     lanes    where the batches of each stage go
     inline   the stages whose lane runs a batch in the thread that submits it
     linger_s longest that an item waits for a later one; None: no thread is begun, all is done by the consumer
+    deadline_s  when the consumer gets PipelineTimeout (monotonic clock)
     caller   nodes whose work the consumer's thread does, although there are threads
     """
 
@@ -80,6 +81,7 @@ class Engine:
         caller: frozenset[str] = frozenset(),
         linger_s: float | None = None,
         fail_fast: bool = False,
+        deadline_s: float | None = None,
         listen: Listen | None = None,
     ) -> None:
         self._network = network
@@ -90,6 +92,7 @@ class Engine:
         self._threaded = linger_s is not None
         self._linger_s = linger_s
         self._fail_fast = fail_fast
+        self._deadline_s = deadline_s
         self._listen = listen
         self._context = contextvars.copy_context()
         self._lock = threading.RLock()
@@ -102,7 +105,7 @@ class Engine:
         self._hands: dict[str, Hand] = {}
         self._todo: deque[Work] = deque()  # for the consumer's thread
         self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
-        self._given: tuple[Reader, Batch] | None = None
+        self._given: tuple[Reader, int, int] | None = None  # items and bytes that the consumer has
         self._clock = False  # whether it has begun
         self._clock_until_s = inf  # when it looks next; 0: it is at work
         self._gave = False  # whether the first batch of outputs was taken, or has been waited for
@@ -149,22 +152,25 @@ class Engine:
 
     def _give_back(self) -> None:
         if self._given is not None:
-            reader, batch = self._given
+            reader, items, nbytes = self._given
             self._given = None
-            reader.give_back(len(batch), batch.nbytes)
+            reader.give_back(items, nbytes)
 
     def _take(self) -> tuple[str, Batch] | None:
         """What the consumer gets now, if anything; raises what it is to raise."""
         network = self._network
         if self._cancelled or self._raised:
             raise StopIteration
+        if self._deadline_s is not None and monotonic() >= self._deadline_s:
+            self._raised = True
+            raise PipelineTimeout("the run was not at its end at its deadline")
         if self._fail_fast and network.errors:
             self._raise()
-        for _ in self._turn:
+        for _ in range(len(self._turn)):
             name, reader = self._turn[0]
             if reader.queue:
                 batch = reader.take()
-                self._given = reader, batch
+                self._given = reader, len(batch), batch.nbytes
                 if len(self._turn) > 1:
                     self._turn.rotate(-1)
                 self._served()
@@ -216,6 +222,8 @@ class Engine:
     def _patience_s(self) -> float | None:
         now_s = monotonic()
         ends = [self._nap_until_s] if self._nap_until_s > now_s else []
+        if self._deadline_s is not None:
+            ends.append(self._deadline_s)
         if not self._threaded and (due_s := self._network.due_s) is not None:
             ends.append(due_s)
         return max(0.0, min(ends) - now_s) if ends else None

@@ -28,7 +28,13 @@ LIMIT = 2
 
 
 def engine_of(
-    plan: Plan, executors: Mapping[str, Executor], ledger: Ledger, *, linger_s: float | None, listen: Listen
+    plan: Plan,
+    executors: Mapping[str, Executor],
+    ledger: Ledger,
+    *,
+    linger_s: float | None,
+    listen: Listen,
+    deadline_s: float | None = None,
 ) -> Engine:
     """What runs `plan`, with an account in `ledger` for each node. Nothing is pulled before it is asked for outputs.
 
@@ -68,6 +74,7 @@ def engine_of(
         caller=caller,
         linger_s=linger_s,
         fail_fast=plan.fail_fast,
+        deadline_s=deadline_s,
         listen=listen,
     )
 

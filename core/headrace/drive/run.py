@@ -29,7 +29,14 @@ class PlanRun:
         self._took_s: float | None = None
         self._cause: BaseException | None = None
         self._items = 0
-        self._engine = engine_of(plan, context.executors, self._ledger, linger_s=linger_s, listen=self._listen)
+        self._engine = engine_of(
+            plan,
+            context.executors,
+            self._ledger,
+            linger_s=linger_s,
+            listen=self._listen,
+            deadline_s=context.deadline_s,
+        )
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         return self

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from headrace.batch import Path
+
 
 class Backlog:
     """A FIFO of items, fed and cut in batches. A batch that comes and goes whole is never copied."""
@@ -65,7 +67,7 @@ def _joined(parts: list[Batch]) -> Batch:
     return Batch(parts[0].seq, index, data, born_s, nbytes=sum(part.nbytes for part in parts))
 
 
-def _joined_index(parts: list[Sequence[int | tuple[int, ...]]]) -> Sequence[int | tuple[int, ...]]:
+def _joined_index(parts: list[Sequence[Path]]) -> Sequence[Path]:
     """One index of several: still a range where they are ranges that follow each other."""
     ranges = [part for part in parts if isinstance(part, range)]
     if len(ranges) == len(parts) and all(one.stop == next.start for one, next in pairwise(ranges)):

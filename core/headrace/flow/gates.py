@@ -94,18 +94,18 @@ class MergeGate(Gate):
         return f"<MergeGate of {len(self._each)}>"
 
 
-_NO_FILL = object()
-
-
 class ZipGate(Gate):
     """Makes tuples of one item from each port, in order, until a port ends. That others give more then is an error,
-    unless there is a `fill` for the missing items. A tuple has the index of the item at the first port that has one."""
+    unless it `fills` what is missing with `fill`. A tuple has the index of the item at the first port that has one."""
 
-    def __init__(self, account: Account, name: str, inputs: tuple[str, ...], fill: Any = _NO_FILL) -> None:
+    def __init__(
+        self, account: Account, name: str, inputs: tuple[str, ...], fill: Any = None, *, fills: bool = False
+    ) -> None:
         self._tally: Tally = account.tallies[0]
         self._name = name
         self._inputs = inputs
         self._fill = fill
+        self._fills = fills
         self._held: list[deque[tuple[Path, Any]]] = [deque() for _ in inputs]
         self._ended = [False] * len(inputs)
 
@@ -123,14 +123,14 @@ class ZipGate(Gate):
         while count := self._complete():
             out.append(self._tuples(count, born_s))
         short = [at for at, held in enumerate(self._held) if self._ended[at] and not held]
-        if short and self._fill is _NO_FILL and any(self._held):
+        if short and not self._fills and any(self._held):
             return Step(out, error=self._unequal(short[0]))
         return Step(out)
 
     def _complete(self) -> int:
         """How many tuples can be made as things are."""
         counts = [len(held) for held, ended in zip(self._held, self._ended, strict=True) if held or not ended]
-        whole = len(counts) == len(self._held) or self._fill is not _NO_FILL
+        whole = len(counts) == len(self._held) or self._fills
         return min(counts, default=0) if whole else 0
 
     def _tuples(self, count: int, born_s: float) -> tuple[Batch, tuple[int, ...]]:
@@ -170,9 +170,11 @@ class BatchGate(Gate):
     A list has the index of its first member.
     """
 
-    def __init__(self, account: Account, name: str, size: int, max_wait_s: float | None = None) -> None:
+    def __init__(self, account: Account, name: str, size: int, max_wait_s: float | None = None, ports: int = 1) -> None:
         self._tally: Tally = account.tallies[0]
         self._name = name
+        self._each = [0] * ports  # members of the list that is being filled, by port
+        self._open = ports
         self._size = size
         self._max_wait_s = max_wait_s
         self._members: list[Any] = []
@@ -186,8 +188,9 @@ class BatchGate(Gate):
         while at < len(batch):
             if not self._members:
                 self._index, self._born_s, self._since_s = batch.index[at], batch.born_s, now_s
-            wanted = self._size - len(self._members)
+            wanted = min(self._size - len(self._members), len(batch) - at)
             self._members += batch.data[at : at + wanted]
+            self._each[port] += wanted
             at += wanted
             if len(self._members) == self._size:
                 out.append(self._emit())
@@ -198,7 +201,8 @@ class BatchGate(Gate):
         return self._step([self._emit()] if due else [])
 
     def end(self, port: int, now_s: float) -> Step:
-        return self._step([self._emit()] if self._members else [])
+        self._open -= 1
+        return self._step([self._emit()] if self._members and not self._open else [])
 
     @property
     def _due_s(self) -> float | None:
@@ -214,9 +218,10 @@ class BatchGate(Gate):
 
     def _emit(self) -> tuple[Batch, tuple[int, ...]]:
         members, self._members = self._members, []
+        each, self._each = tuple(self._each), [0] * len(self._each)
         self._tally.done += len(members)
         self._tally.emitted += 1
-        return Batch(0, [self._index], [members], self._born_s), (len(members),)
+        return Batch(0, [self._index], [members], self._born_s), each
 
     def __repr__(self) -> str:
         return f"<BatchGate {len(self._members)}/{self._size}>"
@@ -228,13 +233,15 @@ class SinkGate(Gate):
 
     calls_user = True
 
-    def __init__(self, account: Account, op: Op, passing: tuple[type[BaseException], ...] = ()) -> None:
+    def __init__(self, account: Account, op: Op, passing: tuple[type[BaseException], ...] = (), ports: int = 1) -> None:
         self._account = account
         self._kernel = Kernel((op,))
         self._control = Control(passing)
+        self._ports = ports
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         failures: list[Failure] = []
+        consumed = tuple(len(batch) * (at == port) for at in range(self._ports))
         todo = [batch]  # the next to go is the last
         while todo:
             part = todo.pop()
@@ -245,10 +252,10 @@ class SinkGate(Gate):
                 todo.append(part.behind(result.done))
             ended = result.failures[-1] if result.failures else None
             if ended is not None and ended.verdict == "raise":
-                return Step(consumed=(len(batch),), failures=failures, error=ended.as_error())
+                return Step(consumed=consumed, failures=failures, error=ended.as_error())
             if ended is not None and ended.verdict == "retry":
                 todo.append(part.retry(ended))
-        return Step(consumed=(len(batch),), failures=failures)
+        return Step(consumed=consumed, failures=failures)
 
     def __repr__(self) -> str:
         return f"<SinkGate {self._kernel!r}>"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from headrace.batch import Batch, Path
+    from headrace.batch import Batch, Where
 
     Failed = list[tuple[int, BaseException]]  # position among the operator's inputs, and what it raised
 
@@ -146,7 +146,7 @@ class _Work:
         self.control = control
         self.at = 0  # inputs dealt with
         self.out: list[Any] = []
-        self.where: list[Path] | None = None
+        self.where: list[Where] | None = None
         self.failures: list[Failure] = []
         self.tallies = [Tally() for _ in ops]
         self.stopped = False
@@ -175,13 +175,13 @@ class _Work:
         first, data = self.at, self.batch.data
         part = data[first : first + size] if first or size < len(data) else data
         items: Sequence[Any] = part if isinstance(part, list) else list(part)  # a list's iterator can be cut
-        where: Sequence[Path] = range(first, first + len(items))
+        where: Sequence[Where] = range(first, first + len(items))
         self.at += len(items)
         for position in range(self.batch.enter, len(self.ops)):
             items, where = self._pass(position, items, where)
         self._keep(items, where, first)
 
-    def _keep(self, items: Sequence[Any], where: Sequence[Path], first: int) -> None:
+    def _keep(self, items: Sequence[Any], where: Sequence[Where], first: int) -> None:
         if self.where is None and not isinstance(where, range):  # a range: one output each
             self.where = list(range(first))
         if self.where is not None:
@@ -193,7 +193,9 @@ class _Work:
         else:
             self.out = items  # type: ignore[assignment]
 
-    def _pass(self, position: int, items: Sequence[Any], where: Sequence[Path]) -> tuple[Sequence[Any], Sequence[Path]]:
+    def _pass(
+        self, position: int, items: Sequence[Any], where: Sequence[Where]
+    ) -> tuple[Sequence[Any], Sequence[Where]]:
         """One operator over `items`; `where` says for each which input it stems from. The same for what comes out."""
         op, tally, first = self.ops[position], self.tallies[position], position == self.batch.enter
         attempt = self.batch.attempt if first else 1
@@ -223,8 +225,8 @@ class _Work:
         return outputs, where
 
     def _fail(
-        self, position: int, attempt: int, items: Sequence[Any], where: Sequence[Path], failed: Failed
-    ) -> list[Path]:
+        self, position: int, attempt: int, items: Sequence[Any], where: Sequence[Where], failed: Failed
+    ) -> list[Where]:
         """Book what failed; what is left of `where` without it, and without what a stop left untouched."""
         op, tally = self.ops[position], self.tallies[position]
         verdict = op.verdict(attempt)
@@ -240,7 +242,7 @@ class _Work:
         return [where[at] for at in range(taken) if at not in gone]
 
     def _failure(
-        self, position: int, item: Any, where: Path, error: BaseException, attempt: int, verdict: str
+        self, position: int, item: Any, where: Where, error: BaseException, attempt: int, verdict: str
     ) -> Failure:
         trace = _trace(error)
         if verdict != "raise":
@@ -249,11 +251,11 @@ class _Work:
         return Failure(position, self.ops[position].name, where, index, item, error, attempt, verdict, trace)
 
 
-def _first(where: Path) -> int:
+def _first(where: Where) -> int:
     return where if isinstance(where, int) else where[0]
 
 
-def _spread(where: Sequence[Path], fan: Sequence[Any], *, expand: bool) -> Sequence[Path]:
+def _spread(where: Sequence[Where], fan: Sequence[Any], *, expand: bool) -> Sequence[Where]:
     """`where` of the outputs, from that of the inputs and how many outputs each of them gave."""
     if not expand:
         return list(compress(where, fan))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from headrace.batch import BatchResult, Failure, Path
+    from headrace.batch import BatchResult, Failure, Where
     from headrace.flow.kernel import Kernel
     from headrace.flow.ledger import Account
     from headrace.flow.ordering import Slot
@@ -462,7 +462,7 @@ class StageFlow:
             self._expansion = max(seen, 1.000001, (self._expansion or 0) * FORGET)
 
 
-def _deep(where: Path) -> tuple[int, ...]:
+def _deep(where: Where) -> tuple[int, ...]:
     return where if isinstance(where, tuple) else (where,)
 
 
