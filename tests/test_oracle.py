@@ -456,7 +456,7 @@ def stopped_run(profile: str, by: str, window: int) -> tuple[list[Any], RunRepor
 
     def stop() -> None:
         if not stopped.is_set():
-            run.stop()
+            pipeline.stop()
             stopped.set()
 
     def source() -> Iterator[Any]:
@@ -471,21 +471,21 @@ def stopped_run(profile: str, by: str, window: int) -> tuple[list[Any], RunRepor
         return works["last"](item)
 
     pipeline = replace(chain, steps=steps[:-1]).pipeline(profile, works, source).map("last", last)
-    run, close = pipeline._start()
+    stream = pipeline.stream()
     stranger = threading.Thread(target=lambda: wanted.wait(WAIT_S) and stop())
     if by == "stranger":
         stranger.start()
     outputs: list[Any] = []
     try:
-        for _, batch in run:
-            outputs += batch.data
+        for item in stream:
+            outputs.append(item)
             if len(outputs) > 50 and by == "consumer":
                 stop()
     finally:
-        assert not close()
+        stream.close()
         if by == "stranger":
             stranger.join()
-    return outputs, run.snapshot(), works, chain
+    return outputs, stream.report, works, chain
 
 
 @pytest.mark.parametrize("window", [10, 1_000])
@@ -505,14 +505,14 @@ def test_a_source_that_a_gate_pulls_stops_too(profile: str) -> None:
     def source() -> Iterator[int]:
         for number in count():
             if number == STOPPED_AT:
-                run.stop()
+                pipeline.stop()
             yield number
 
-    run, close = Pipeline("stopped", profile, window=10).source("source", source).batch("fives", 5)._start()
+    pipeline = Pipeline("stopped", profile, window=10).source("source", source).batch("fives", 5)
     with in_time():
-        outputs = [item for _, batch in run for five in batch.data for item in five]
-    assert not close()
-    assert outputs == list(range(len(outputs))) and run.snapshot()["fives"].done == len(outputs)
+        result = pipeline.execute()
+    outputs = [item for five in result.outputs for item in five]
+    assert outputs == list(range(len(outputs))) and result.report["fives"].done == len(outputs)
 
 
 # The index of an item -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Pipeline:
     window     most items between a stage's input and its output taken; None: the profile's
     max_bytes  the same in measured bytes; None: the profile's
     fail_fast  whether the first operator that fails ends all at once; else other branches run to their end first
+    fuse       whether neighbours may become one stage, which saves a handover and changes nothing else
     """
 
     def __init__(
@@ -53,14 +54,17 @@ class Pipeline:
         window: int | None = None,
         max_bytes: int | None = None,
         fail_fast: bool = False,
+        fuse: bool = True,
     ) -> None:
         text(of="a pipeline's name").check("Pipeline.name", name)
         or_none(whole_number(at_least=1, of="items")).check("Pipeline.window", window)
         or_none(whole_number(at_least=1, of="bytes")).check("Pipeline.max_bytes", max_bytes)
         flag().check("Pipeline.fail_fast", fail_fast)
+        flag().check("Pipeline.fuse", fuse)
         self.name = name
         self._profile = _chosen(profile)
         self._fail_fast = fail_fast
+        self._fuse = fuse
         self._runs: WeakSet[Run] = WeakSet()
         self._window = window
         self._max_bytes = max_bytes
@@ -281,6 +285,7 @@ class Pipeline:
             max_bytes=self._max_bytes,
             fail_fast=self._fail_fast,
             degree=degree,
+            fuse=self._fuse,
         )
 
     # looking
@@ -312,7 +317,12 @@ def _described(node: Any) -> tuple[str, str, str, str]:
     order = "" if node.flow.ordered else ", as they complete"
     nbytes = f", {node.flow.max_bytes:,} bytes" if node.flow.max_bytes else ""
     kinds = "+".join(op.kind for op in node.spec.kernel.ops)
-    return node.name, kinds, reads, f"{label(node.executor)}{degree}, window {node.flow.window:,}{nbytes}{order}"
+    return (
+        " + ".join(node.operators),
+        kinds,
+        reads,
+        f"{label(node.executor)}{degree}, window {node.flow.window:,}{nbytes}{order}",
+    )
 
 
 def _result(outputs: dict[str, list[Any]], run: Run) -> Result:

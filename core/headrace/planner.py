@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,9 +30,10 @@ def plan(
     max_bytes: int | None = None,
     fail_fast: bool = False,
     degree: int | None = None,
+    fuse: bool = True,
 ) -> Plan:
-    """What to run. `window` and `max_bytes` override the profile's, `degree` is that of operators that have none.
-    Imports no plugin and starts nothing.
+    """What to run. `window`, `max_bytes` override the profile's, `degree` is that of operators that have none, `fuse`
+    makes one stage of neighbours where that costs no worker. Imports no plugin and starts nothing.
 
     Raises GraphError for a pipeline that cannot run, naming the operator.
     """
@@ -52,7 +54,44 @@ def plan(
                 _check_size(operator, window, each)
                 _make_room(operator, nodes)
             nodes.append(GateNode(operator.name, operator.inputs, operator.kind, _gate(operator)))
+    if fuse:
+        nodes = _fused(nodes, graph.ends)
     return Plan(name, profile.name, tuple(nodes), graph.ends, window, max_bytes, profile.linger_s, fail_fast)
+
+
+def _fused(nodes: list[Node], ends: tuple[str, ...]) -> list[Node]:
+    """The same with neighbours made one, under the name of the last of them, which is what others read."""
+    readers = Counter([*ends, *(name for node in nodes for name in node.inputs)])
+    fused: dict[str, Node] = {}
+    for node in nodes:
+        before = fused.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        if before is not None and readers[before.name] == 1 and _fit(before, node):
+            del fused[before.name]
+            node = _joined(before, node)  # type: ignore[arg-type]
+        fused[node.name] = node
+    return list(fused.values())
+
+
+def _fit(before: Node, node: Node) -> bool:
+    """Whether two neighbours may be one stage: nothing is lost by it where the work is done in line, or where each
+    would have had all workers that it wants, as then the stage has as many as both. An operator with a degree of its
+    own keeps its own workers: of those that wait, half as many would do half as much."""
+    if not (isinstance(before, StageNode) and isinstance(node, StageNode) and before.executor == node.executor):
+        return False
+    same = _same_flow(before.flow, node.flow) and before.spec.degree == node.spec.degree
+    unbounded = node.spec.degree is None and "max_workers" not in _settings(node.executor)
+    return same and (node.executor == PluginRef("serial") or unbounded)
+
+
+def _same_flow(one: FlowSettings, other: FlowSettings) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in FlowSettings.__slots__)
+
+
+def _joined(before: StageNode, node: StageNode) -> StageNode:
+    operators = before.operators + node.operators
+    kernel = Kernel(before.spec.kernel.ops + node.spec.kernel.ops, measure=node.spec.kernel.measure)
+    spec = StageSpec("+".join(operators), kernel, node.spec.degree)
+    return StageNode(node.name, before.inputs, operators, spec, node.executor, node.flow)
 
 
 def _gate(operator: Operator) -> Callable[[Account], Gate]:
@@ -125,15 +164,20 @@ def _executor(chosen: Any, profile: Profile) -> Any:
 
 def _hints(executor: Any) -> dict[str, Any]:
     """What an executor's own settings say of the flow of its stages. Wrong ones are refused when the plugin is made."""
-    if isinstance(executor, PluginRef):
-        said = dict(executor.settings)
-    else:
-        settings: Any = getattr(executor, "settings", None)
-        said = {name: getattr(settings, name) for name in _HINTS if hasattr(settings, name)}
-        if attrs.has(type(settings)):  # what was left at its default is nobody's wish
-            defaults = {field.name: field.default for field in attrs.fields(type(settings))}
-            said = {name: value for name, value in said.items() if value != defaults[name]}
+    said = _settings(executor)
     return {name: value for name, value in said.items() if isinstance(value, _HINTS.get(name, ()))}
+
+
+def _settings(executor: Any) -> dict[str, Any]:
+    """The settings that somebody has chosen for an executor."""
+    if isinstance(executor, PluginRef):
+        return dict(executor.settings)
+    settings: Any = getattr(executor, "settings", None)
+    if not attrs.has(type(settings)):
+        return {name: getattr(settings, name) for name in _HINTS if hasattr(settings, name)}
+    chosen = {field.name: getattr(settings, field.name) for field in attrs.fields(type(settings))}
+    defaults = {field.name: field.default for field in attrs.fields(type(settings))}
+    return {name: value for name, value in chosen.items() if value != defaults[name]}
 
 
 _HINTS: dict[str, type] = {"max_memory_items": int, "max_memory_bytes": int, "adaptive_batching": bool, "ordered": bool}

@@ -81,11 +81,14 @@ def engine_of(
 
 def _open(executor: Executor, node: StageNode, account: Account) -> tuple[StageFlow, Lane]:
     stage, settings = node.spec, node.flow
-    wanted = stage.degree or getattr(executor, "max_workers", None) or 1
+    workers = getattr(executor, "max_workers", None)
+    if stage.degree is None and workers and len(node.operators) > 1:
+        stage = evolve(stage, degree=workers * len(node.operators))  # as many as they would have had apart
+    wanted = stage.degree or workers or 1
     kernel = Kernel(stage.kernel.ops, limit_s=LIMIT * aim(settings.aim_s, wanted), measure=stage.kernel.measure)
     lane = executor.open(evolve(stage, kernel=kernel))
-    degree = getattr(lane, "degree", None) or stage.degree or getattr(executor, "max_workers", None) or lane.capacity
-    return StageFlow(stage.name, stage.kernel, settings, degree, account), lane
+    degree = getattr(lane, "degree", None) or stage.degree or workers or lane.capacity
+    return StageFlow(node.name, stage.kernel, settings, degree, account), lane
 
 
 def _capacity(lane: Lane) -> Callable[[], int]:
