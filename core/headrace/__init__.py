@@ -20,6 +20,7 @@ _HOME = {
     "PluginRef": "plan",
     "Profile": "profiles",
     "Result": "report",
+    "Retry": "operators",
     "RunReport": "report",
     "SettingsError": "errors",
     "Stream": "drive",

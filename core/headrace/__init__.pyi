@@ -11,6 +11,7 @@ from headrace.errors import PipelineTimeout as PipelineTimeout
 from headrace.errors import PluginError as PluginError
 from headrace.errors import SettingsError as SettingsError
 from headrace.errors import WindowTooSmall as WindowTooSmall
+from headrace.operators import Retry as Retry
 from headrace.pipeline import Pipeline as Pipeline
 from headrace.pipeline import map as map
 from headrace.plan import PluginRef as PluginRef

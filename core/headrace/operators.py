@@ -6,13 +6,29 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from headrace.errors import SettingsError, shorten
-from headrace.settings import Rule, choice, did_you_mean, flag, function, or_none, seconds, text, whole_number
+from headrace.settings import Rule, choice, did_you_mean, flag, function, number, or_none, seconds, text, whole_number
 
 NO_FILL = object()
 ON_ERROR = ("raise", "skip", "dead_letter")
+
+
+def _tuple(errors: Any) -> tuple[Any, ...]:
+    return errors if isinstance(errors, tuple) else (errors,)
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _fits_retries(value: Any) -> bool:
+    return isinstance(value, Retry) or whole_number(at_least=0).fits(value)
+
+
+def _fits_cap(value: Any) -> bool:
+    return whole_number(at_least=0).fits(value) or (isinstance(value, float) and 0 <= value < 1)
 
 
 @frozen(kw_only=True)
@@ -28,7 +44,9 @@ class Operator:
     ordered          outputs in input order, or as they complete
     on_error         what becomes of an item that raised each time: "raise" ends the run, "skip" drops it with a
                      count, "dead_letter" sets it aside for the result
-    retries          further attempts for an item that raised
+    retries          further attempts for an item that raised, or a Retry
+    max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
+                     against it from SHARE_FROM items on, and at the end
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
     fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
     """
@@ -42,10 +60,31 @@ class Operator:
     executor: Any = "auto"
     ordered: bool = True
     on_error: str = "raise"
-    retries: int = 0
+    retries: int | Retry = 0
+    max_failures: float | None = None
     size: int = 0
     max_wait_s: float | None = None
     fill: Any = NO_FILL
+
+
+@frozen
+class Retry:
+    """How an item that raised is tried again.
+
+    attempts   how often it is tried in all
+    backoff_s  seconds before the second attempt, doubled before each further one; others go on meanwhile
+    jitter     up to this share more, at random, so that what failed together does not come back together
+    on         the errors after which it is tried again; others are final
+    """
+
+    attempts: int = field(default=3, validator=whole_number(at_least=1, of="attempts"))
+    backoff_s: float = field(default=0.0, validator=seconds())
+    jitter: float = field(default=0.0, validator=number(at_least=0, of="the backoff"))
+    on: tuple[type[BaseException], ...] = field(default=(Exception,), converter=_tuple)
+
+    def __attrs_post_init__(self) -> None:
+        for each in self.on:
+            Rule("a class of errors, or a tuple of them", _is_error).check("Retry.on", each)
 
 
 class OperatorOptions(TypedDict, total=False):
@@ -55,7 +94,8 @@ class OperatorOptions(TypedDict, total=False):
     executor: Any
     ordered: bool
     on_error: str
-    retries: int
+    retries: int | Retry
+    max_failures: int | float | None
 
 
 _RULES: dict[str, Rule] = {
@@ -63,7 +103,8 @@ _RULES: dict[str, Rule] = {
     "parallel_degree": or_none(whole_number(at_least=1, of="batches at once")),
     "ordered": flag(),
     "on_error": choice(*ON_ERROR),
-    "retries": whole_number(at_least=0, of="further attempts"),
+    "retries": Rule("a whole number of further attempts, at least 0, or a Retry", _fits_retries),
+    "max_failures": or_none(Rule("a whole number of items, or a share of them below 1", _fits_cap)),
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
 }

@@ -16,7 +16,7 @@ from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, owned
 from headrace.errors import GraphError, HeadraceError, SettingsError, shorten
 from headrace.graph import Graph
-from headrace.operators import NO_FILL, OperatorOptions, checked, name_of
+from headrace.operators import NO_FILL, OperatorOptions, Retry, checked, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
@@ -94,7 +94,8 @@ class Pipeline:
         ordered          outputs in input order, or as they complete
         on_error         an item that raised each time: "raise" gives all before it and ends the operator, "skip" drops
                          it with a count, "dead_letter" sets it aside for `result.dead_letters`
-        retries          further attempts for an item that raised
+        retries          further attempts for an item that raised: their number, or a Retry
+        max_failures     most items that may fail in the end, in number or (below 1) as a share; more end the operator
         """
         return self._add("map", name, inputs, fn=fn, **options)
 
@@ -141,10 +142,11 @@ class Pipeline:
         *,
         inputs: Inputs = None,
         on_error: str = "raise",
-        retries: int = 0,
+        retries: int | Retry = 0,
+        max_failures: float | None = None,
     ) -> Self:
         """Call `fn` with each item, in order, in one thread: the caller's, if it is the only end. Gives nothing on."""
-        return self._add("sink", name, inputs, fn=fn, on_error=on_error, retries=retries)
+        return self._add("sink", name, inputs, fn=fn, on_error=on_error, retries=retries, max_failures=max_failures)
 
     def _add(self, kind: str, name: str, inputs: Inputs, *, least: int = 1, **options: Any) -> Self:
         """Put an operator into the graph; without `inputs` it reads the one before it."""

@@ -16,7 +16,7 @@ from headrace.flow.ledger import Account
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
 from headrace.graph import Graph
-from headrace.operators import NO_FILL, Operator
+from headrace.operators import NO_FILL, Operator, Retry
 from headrace.plan import GateNode, Node, Plan, PluginRef, SourceNode, StageNode, StageSpec
 from headrace.profiles import Profile
 
@@ -152,7 +152,19 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
 
 def _op(operator: Operator) -> Op:
     assert operator.fn is not None
-    return Op(operator.name, operator.kind, operator.fn, operator.on_error, operator.retries + 1)
+    retries = operator.retries
+    again = retries if isinstance(retries, Retry) else Retry(retries + 1, on=(BaseException,))
+    return Op(
+        operator.name,
+        operator.kind,
+        operator.fn,
+        operator.on_error,
+        again.attempts,
+        on=again.on,
+        backoff_s=again.backoff_s,
+        jitter=again.jitter,
+        max_failures=operator.max_failures,
+    )
 
 
 def _executor(chosen: Any, profile: Profile) -> Any:

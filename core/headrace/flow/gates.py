@@ -8,6 +8,8 @@ from collections import deque
 from headrace.batch import Batch, Tally
 from headrace.errors import OperatorFailed
 from headrace.flow.kernel import Control, Kernel, Op
+from headrace.flow.ledger import over_cap
+from headrace.flow.recovery import delay_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,27 +237,56 @@ class SinkGate(Gate):
 
     def __init__(self, account: Account, op: Op, passing: tuple[type[BaseException], ...] = (), ports: int = 1) -> None:
         self._account = account
+        self._op = op
         self._kernel = Kernel((op,))
         self._control = Control(passing)
         self._ports = ports
+        self._todo: deque[tuple[int, Batch]] = deque()  # with the port that it came in at
+        self._due_s: float | None = None  # when the first of them, which is tried again, may go
+        self._open = ports
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
+        self._todo.append((port, batch))
+        return self._go_on(now_s)
+
+    def tick(self, now_s: float) -> Step:
+        return self._go_on(now_s)
+
+    def end(self, port: int, now_s: float) -> Step:
+        self._open -= 1
+        return self._go_on(now_s)
+
+    def _go_on(self, now_s: float) -> Step:
+        """All that can go: up to an item that is tried again later, or that ends all."""
         failures: list[Failure] = []
-        consumed = tuple(len(batch) * (at == port) for at in range(self._ports))
-        todo = [batch]  # the next to go is the last
-        while todo:
-            part = todo.pop()
+        consumed = [0] * self._ports
+        while self._todo and (self._due_s is None or self._due_s <= now_s):
+            self._due_s = None
+            port, part = self._todo.popleft()
             result = self._kernel.run(part, self._control)
             self._account.record(part, result)
             failures += result.failures
+            consumed[port] += result.done
             if result.done < len(part):
-                todo.append(part.behind(result.done))
+                self._todo.appendleft((port, part.behind(result.done)))
+            error = self._ends(result.failures)
+            if error is not None:
+                return Step(consumed=tuple(consumed), failures=failures, error=error)
             ended = result.failures[-1] if result.failures else None
-            if ended is not None and ended.verdict == "raise":
-                return Step(consumed=consumed, failures=failures, error=ended.as_error())
             if ended is not None and ended.verdict == "retry":
-                todo.append(part.retry(ended))
-        return Step(consumed=consumed, failures=failures)
+                consumed[port] -= 1
+                self._todo.appendleft((port, part.retry(ended)))
+                wait_s = delay_s(self._op, ended)
+                self._due_s = now_s + wait_s if wait_s else None
+        return Step(consumed=tuple(consumed), failures=failures, due_s=self._due_s)
+
+    def _ends(self, failures: Sequence[Failure]) -> BaseException | None:
+        """What ends the sink, if these do, or if there were too many of them."""
+        if failures and failures[-1].verdict == "raise":
+            return failures[-1].as_error()
+        over = self._open == 0 and not self._todo
+        why = over_cap(self._op, self._account.tallies[0], ended=over) if failures or over else None
+        return OperatorFailed(self._op.name, None, None, why) if why is not None else None
 
     def __repr__(self) -> str:
         return f"<SinkGate {self._kernel!r}>"

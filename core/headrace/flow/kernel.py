@@ -30,27 +30,45 @@ a cost that has jumped since the batch was cut is noticed before much of it has 
 class Op:
     """One operator's part in a kernel.
 
-    kind is "map", "filter", "flat_map" or "sink"; `attempts` is how often an item is tried in all; `on_error` what
-    becomes of one that failed each time: "raise", "skip" or "dead_letter".
+    kind          "map", "filter", "flat_map" or "sink"
+    on_error      what becomes of an item that failed each time: "raise", "skip" or "dead_letter"
+    attempts      how often an item is tried in all; `on`: the errors after which it is tried again, None: all
+    backoff_s     seconds before the second attempt, doubled before each further one; `jitter`: up to this share more
+    max_failures  most items that may fail in the end, or most of a share (below 1); None: any
     """
 
-    __slots__ = ("attempts", "fn", "kind", "name", "on_error")
+    __slots__ = ("attempts", "backoff_s", "fn", "jitter", "kind", "max_failures", "name", "on", "on_error")
 
     def __init__(
-        self, name: str, kind: str, fn: Callable[[Any], Any], on_error: str = "raise", attempts: int = 1
+        self,
+        name: str,
+        kind: str,
+        fn: Callable[[Any], Any],
+        on_error: str = "raise",
+        attempts: int = 1,
+        *,
+        on: tuple[type[BaseException], ...] | None = None,
+        backoff_s: float = 0.0,
+        jitter: float = 0.0,
+        max_failures: float | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
         self.fn = fn
         self.on_error = on_error
         self.attempts = attempts
+        self.on = on
+        self.backoff_s = backoff_s
+        self.jitter = jitter
+        self.max_failures = max_failures
 
-    def verdict(self, attempt: int) -> str:
-        return "retry" if attempt < self.attempts else self.on_error
+    def verdict(self, attempt: int, error: BaseException) -> str:
+        again = attempt < self.attempts and (self.on is None or isinstance(error, self.on))
+        return "retry" if again else self.on_error
 
-    def ends(self, attempt: int) -> bool:
+    def ends(self, attempt: int, error: BaseException) -> bool:
         """Whether a failure ends the pass: nothing behind it is wanted, or (a sink) it must not be overtaken."""
-        verdict = self.verdict(attempt)
+        verdict = self.verdict(attempt, error)
         return verdict == "raise" or (verdict == "retry" and self.kind == "sink")
 
     def __repr__(self) -> str:
@@ -199,7 +217,7 @@ class _Work:
         """One operator over `items`; `where` says for each which input it stems from. The same for what comes out."""
         op, tally, first = self.ops[position], self.tallies[position], position == self.batch.enter
         attempt = self.batch.attempt if first else 1
-        call = _Pass(op.fn, items, op.ends(attempt), self.control.passing)
+        call = _Pass(op, items, attempt, self.control.passing)
         if first:
             call.most = self.spare
             self.batch.at_work = call.ahead
@@ -208,11 +226,11 @@ class _Work:
         tally.service_s += perf_counter() - began_s
         self.batch.at_work = None
         count = call.reached
-        if count < len(where) and not (call.failed and call.ends):
+        if count < len(where) and not call.ended:
             self.at = _first(where[count])
             where = where[:count]
         if call.failed:
-            where = self._fail(position, attempt, call.items, where, call.failed)
+            where = self._fail(position, attempt, call, where)
         done = len(where)
         if attempt == 1:
             tally.taken += done + len(call.failed)
@@ -224,21 +242,19 @@ class _Work:
         tally.emitted += len(outputs)
         return outputs, where
 
-    def _fail(
-        self, position: int, attempt: int, items: Sequence[Any], where: Sequence[Where], failed: Failed
-    ) -> list[Where]:
+    def _fail(self, position: int, attempt: int, call: _Pass, where: Sequence[Where]) -> list[Where]:
         """Book what failed; what is left of `where` without it, and without what a stop left untouched."""
-        op, tally = self.ops[position], self.tallies[position]
-        verdict = op.verdict(attempt)
-        for at, error in failed:
+        op, tally, items = self.ops[position], self.tallies[position], call.items
+        for at, error in call.failed:
+            verdict = op.verdict(attempt, error)
             self.failures.append(self._failure(position, items[at], where[at], error, attempt, verdict))
-        count = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}[verdict]
-        setattr(tally, count, getattr(tally, count) + len(failed))
+            count = _COUNTS[verdict]
+            setattr(tally, count, getattr(tally, count) + 1)
         taken = len(where)
-        if op.ends(attempt):
-            taken = failed[0][0]
+        if call.ended:
+            taken = call.failed[-1][0]
             self.stopped, self.at = True, _first(where[taken]) + 1
-        gone = {at for at, _ in failed}
+        gone = {at for at, _ in call.failed}
         return [where[at] for at in range(taken) if at not in gone]
 
     def _failure(
@@ -249,6 +265,9 @@ class _Work:
             _strip(error)
         index = locate(self.batch.index, where)
         return Failure(position, self.ops[position].name, where, index, item, error, attempt, verdict, trace)
+
+
+_COUNTS = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}
 
 
 def _first(where: Where) -> int:
@@ -296,22 +315,22 @@ class _Pass:
     """One operator over the items of one stride.
 
     Each kind gives its outputs, and how many of them each input gave that did not fail (None: one each).
-    `failed` has, in order, the positions of those that failed; with `ends` the pass ends at the first.
+    `failed` has, in order, the positions of those that failed; `ended` tells that the last of them ended the pass.
     `ahead` iterates over the items: whoever sets it to their end, from any thread, ends the pass behind the item that
     it is at. `reached` tells how many items it came to, failed ones included.
     `most` bounds outputs and items that it has not come to, together: an expansion beyond it is the last.
     """
 
-    __slots__ = ("ahead", "ends", "failed", "fn", "most", "over", "passing", "reached")
+    __slots__ = ("ahead", "attempt", "ended", "failed", "fn", "most", "op", "over", "passing", "reached")
 
-    def __init__(
-        self, fn: Callable[[Any], Any], over: Sequence[Any], ends: bool, passing: tuple[type[BaseException], ...]
-    ) -> None:
-        self.fn = fn
+    def __init__(self, op: Op, over: Sequence[Any], attempt: int, passing: tuple[type[BaseException], ...]) -> None:
+        self.op = op
+        self.fn = op.fn
+        self.attempt = attempt
         self.over = over
         self.ahead = iter(over)
         self.most: int | None = None
-        self.ends = ends
+        self.ended = False
         self.passing = passing
         self.failed: Failed = []
         self.reached = 0
@@ -343,7 +362,7 @@ class _Pass:
             except BaseException as error:
                 del out[before:]  # half an expansion is none
                 self._caught(self.failed, at, error)
-                if self.ends:
+                if self.ended:
                     break
             else:
                 counts.append(len(out) - before)
@@ -369,14 +388,16 @@ class _Pass:
             else:
                 if len(ahead.__reduce__()) == 2:  # it has come to its end, and keeps no position to be pickled
                     return out
-                failed.append((len(out) + len(failed), _stopped(fn)))
-            if self.ends:
+                self._caught(failed, len(out) + len(failed), _stopped(fn))
+            if self.ended:
                 return out
 
     def _caught(self, failed: Failed, at: int, error: BaseException) -> None:
         if isinstance(error, self.passing):
             raise error
-        failed.append((at, _stopped(self.fn) if isinstance(error, StopIteration) else error))
+        error = _stopped(self.fn) if isinstance(error, StopIteration) else error
+        failed.append((at, error))
+        self.ended = self.ended or self.op.ends(self.attempt, error)
 
     def _left(self) -> Sequence[Any]:
         gone = {at for at, _ in self.failed}
@@ -385,13 +406,15 @@ class _Pass:
     def _truths(self, flags: list[Any]) -> list[bool]:
         """The truth of each answer; where it cannot be told (of an array, say) the item failed."""
         late: Failed = []
+        ended, self.ended = self.ended, False
         truths = self._calls(bool, iter(flags), late)
         if late:
             gone = {at for at, _ in self.failed}
             asked = [at for at in range(self.reached) if at not in gone]
-            self.failed = sorted([*self.failed, *((asked[at], error) for at, error in late)], key=_position)
-            if self.ends:
-                del self.failed[1:]
+            late = [(asked[at], error) for at, error in late]
+            before = [each for each in self.failed if not self.ended or each[0] < late[-1][0]]
+            self.failed = sorted([*before, *late], key=_position)
+        self.ended = self.ended or ended
         return truths
 
 

@@ -8,6 +8,7 @@ from headrace.errors import AccountError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headrace.batch import Batch, BatchResult
+    from headrace.flow.kernel import Op
 
 
 class Account:
@@ -79,6 +80,22 @@ def _problem(batch: Batch, result: BatchResult) -> str | None:
         expected = tally.emitted if position >= batch.enter else expected
     if expected != len(result.data) and not stopped:
         return f"{expected} items emitted, {len(result.data)} outputs"
+    return None
+
+
+SHARE_FROM = 100
+"""Items that an operator must have taken before the share of those that failed says something."""
+
+
+def over_cap(op: Op, tally: Tally, *, ended: bool) -> str | None:
+    """Why an operator has failed on more items than its `max_failures` allows, or None."""
+    failed, most = tally.skipped + tally.dead, op.max_failures
+    if most is None or not failed:
+        return None
+    if isinstance(most, int):
+        return f"{failed} items failed, and max_failures={most}" if failed > most else None
+    if failed > most * tally.taken and (ended or tally.taken >= SHARE_FROM):
+        return f"{failed} of {tally.taken} items failed, and max_failures={most}"
     return None
 
 

@@ -353,7 +353,7 @@ class GateNode(Node):
             self._offer(batch)
         for port, items in enumerate(step.consumed):
             self._pay(port, items)
-        if step.error is not None or step.stop or not self._ports:
+        if step.error is not None or step.stop or not (self._ports or step.due_s is not None):
             self._end(self._error or step.error)
 
     def _taken(self, items: int, nbytes: int) -> None:

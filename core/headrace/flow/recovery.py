@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from zlib import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headrace.batch import Batch, Failure
+    from headrace.flow.kernel import Op
     from headrace.flow.ordering import Slot
+
+
+def delay_s(op: Op, failure: Failure) -> float:
+    """Seconds until the item of `failure` is tried again: doubled with each attempt, and up to `jitter` more of it (the
+    same for the same item and attempt), as in M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog."""
+    if not op.backoff_s:
+        return 0.0
+    share = crc32(repr((failure.index, failure.attempts)).encode()) / 2**32
+    return float(op.backoff_s * 2 ** (failure.attempts - 1) * (1 + op.jitter * share))
 
 
 class Recovery:

@@ -13,10 +13,11 @@ from bisect import bisect_left
 from collections import deque
 
 from headrace.batch import Batch, paths
-from headrace.errors import AccountError, ExecutorFailed
+from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
 from headrace.flow.backlog import Backlog
+from headrace.flow.ledger import over_cap
 from headrace.flow.ordering import Ordering
-from headrace.flow.recovery import Recovery
+from headrace.flow.recovery import Recovery, delay_s
 from headrace.flow.sizing import Sizing, aim
 from headrace.flow.window import Window
 
@@ -103,6 +104,8 @@ class StageFlow:
         self._late_s = LATE * aim(settings.aim_s, degree)
         self._failures: list[Failure] = []
         self._untold = 0  # failures that hold their items: not told yet, or just being told
+        self._ops = kernel.ops
+        self._capped = any(op.max_failures is not None for op in kernel.ops)
         self._account = account
         self._backlog = Backlog()
         self._recovery = Recovery()
@@ -277,13 +280,28 @@ class StageFlow:
         if batch.attempt == 1:
             self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s)
             self._learn(result)
+        capped = self._over_cap(result) if self._capped and result.failures else None
+        behind = self._ordering.split(sent.slot) if capped else None
         if not result.failures and result.done == len(batch):
             self._out(sent.slot, self._outputs(batch, result, 0, len(result.data)), sent.charge, sent.nbytes)
         else:
             self._settle(sent, result, now_s)
+        if capped and behind:
+            self._raise(behind, capped)
         # A worker's frames may hold the batch and the result a little longer; the items must not live by that.
         batch.data = result.data = result.failures = ()
         self._check_closing()
+
+    def _over_cap(self, result: BatchResult | None) -> OperatorFailed | None:
+        """What ends the stage if one of its operators failed on more items than it may; no result: at the end."""
+        for op, tally in zip(self._ops, self._account.tallies, strict=True):
+            why = over_cap(op, tally, ended=result is None)
+            if why is not None:
+                last = [failure for failure in (result.failures if result else ()) if failure.name == op.name][-1:]
+                error = OperatorFailed(op.name, last[0].index if last else None, last[0].item if last else None, why)
+                error.__cause__ = last[0].error if last else None
+                return error
+        return None
 
     def book(self, sent: Sent, result: BatchResult) -> None:
         """Account for a batch of which nothing else is wanted any more."""
@@ -413,7 +431,7 @@ class StageFlow:
             stop = bisect_left(places, _deep(failure.where))
             pieces.append((slot, self._outputs(batch, result, start, stop)))
             hole = self._ordering.split(slot)
-            self._recovery.retry(hole, batch, failure, now_s)
+            self._recovery.retry(hole, batch, failure, now_s + delay_s(self._ops[failure.operator], failure))
             slot, start = self._ordering.split(hole), stop
             self.window.admit(1)
         pieces.append((slot, self._outputs(batch, result, start, len(result.data))))
@@ -449,7 +467,12 @@ class StageFlow:
 
     def _check_closing(self) -> None:
         """What ended the input is raised when all that was taken in is out."""
-        if self._closing is not None and self._ended and self._idle:
+        if not (self._ended and self._idle):
+            return
+        if self._closing is None and self._capped and not self._failed:
+            self._closing = self._over_cap(None)
+            self._capped = False
+        if self._closing is not None:
             self.ready.append(self._closing)
             self._closing = None
 
