@@ -25,6 +25,7 @@ _HOME = {
     "SettingsError": "errors",
     "Stream": "drive",
     "WindowTooSmall": "errors",
+    "current": "context",
     "map": "pipeline",
 }
 # The public classes of plugins, reached through their entry points like anybody's.

@@ -1,3 +1,4 @@
+from headrace.context import current as current
 from headrace.contracts import HEADRACE_API as HEADRACE_API
 from headrace.drive import Stream as Stream
 from headrace.errors import AccountError as AccountError

@@ -71,7 +71,7 @@ class RunContext:
     """What a run is given besides its plan. It closes none of it: whoever made the context does.
 
     `executors` has an executor for every stage of the plan, by the stage's name. At `deadline_s` (monotonic clock) the
-    run ends with PipelineTimeout.
+    run ends with PipelineTimeout. `seed` is that of the random numbers of `headrace.current().rng`.
     """
 
     run_id: str
@@ -79,6 +79,7 @@ class RunContext:
     session: MonitorSession = field(repr=False)
     dispatcher: Dispatcher = field(repr=False)
     deadline_s: float | None = None
+    seed: int = 0
 
 
 class Run(Protocol):

@@ -161,10 +161,11 @@ class Pipeline:
 
     # running
 
-    def execute(self, *, timeout_s: float | None = None, runner: Any = None) -> Result:
+    def execute(self, *, seed: int = 0, timeout_s: float | None = None, runner: Any = None) -> Result:
         """Run to the end. `outputs` of the result is a list, or with several ends a dict of lists by name; what ends in
         a sink gives an empty one.
 
+        seed       of the random numbers that functions get by `headrace.current().rng`
         timeout_s  a deadline for the whole run, in seconds
         runner     another runner than the profile's: a plugin's name, a PluginRef, or a runner
 
@@ -173,7 +174,7 @@ class Pipeline:
         before.
         """
         or_none(seconds(above=0)).check("execute.timeout_s", timeout_s)
-        run, close = self._start(self._graph, timeout_s=timeout_s, runner=runner)
+        run, close = self._start(self._graph, seed=seed, timeout_s=timeout_s, runner=runner)
         outputs: dict[str, list[Any]] = {end: [] for end in self._graph.ends}
         batches = owned(self._into(outputs, run), close)
         try:
@@ -195,7 +196,7 @@ class Pipeline:
             batch.data = ()
             yield batch
 
-    def stream(self, end: str | None = None) -> Stream:
+    def stream(self, end: str | None = None, *, seed: int = 0) -> Stream:
         """The outputs one by one, in bounded memory: a run that begins with the first one asked for and ends, with all
         its threads, when the stream is exhausted, closed or dropped.
 
@@ -212,7 +213,7 @@ class Pipeline:
                 f"pipeline '{self.name}' has several ends: {names}. Choose one: .stream('{graph.ends[0]}'), "
                 "or .execute() for all of them"
             )
-        run, close = self._start(graph)
+        run, close = self._start(graph, seed=seed)
         batches = owned(self._batches(run), close)
         return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
 
@@ -235,9 +236,10 @@ class Pipeline:
         return chain.from_iterable(begun())
 
     def _start(
-        self, graph: Graph, *, timeout_s: float | None = None, runner: Any = None
+        self, graph: Graph, *, seed: int, timeout_s: float | None = None, runner: Any = None
     ) -> tuple[Run, Callable[[], Leftovers]]:
         """A run, and what closes it with all that was made for it."""
+        whole_number(of="the seed of a run").check("seed", seed)
         chosen = _runner(self._profile.runner if runner is None else runner)
         planned = self._plan(graph, degree=getattr(chosen, "max_workers", None))
         self._check_spent()
@@ -246,7 +248,7 @@ class Pipeline:
         executors, mine = _executors(planned)
         run_id = f"{self.name}-{next(_numbers)}"
         deadline_s = None if timeout_s is None else monotonic() + timeout_s
-        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s)
+        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s, seed)
         plugins.plan_made(planned)
         run: Run = chosen.start(planned, context)
         plugins.observe(run, dispatcher)

@@ -35,11 +35,13 @@ def engine_of(
     linger_s: float | None,
     listen: Listen,
     deadline_s: float | None = None,
+    run: str = "",
+    seed: int = 0,
 ) -> Engine:
     """What runs `plan`, with an account in `ledger` for each node. Nothing is pulled before it is asked for outputs.
 
-    `listen` is called with every failure, retries included, in the thread of the consumer. With `linger_s=None` no
-    thread is begun, and what has no workers is done by the consumer.
+    `run` and `seed` are what `headrace.current()` tells. `listen` is called with every failure, retries included, in
+    the thread of the consumer. With `linger_s=None` no thread is begun; what has no workers is done by the consumer.
     """
     network, lanes, inline = Network(), {}, set()
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
@@ -54,14 +56,16 @@ def engine_of(
         elif isinstance(node, StageNode):
             account = ledger.open(node.name, node.operators, node.inputs)
             executor = executors[node.name]
-            flow, lane = _open(executor, node, account)
+            flow, lane = _open(executor, node, account, run, seed)
             lanes[node.name] = lane
             inline |= {node.name} if getattr(executor, "inline", False) else set()
             alone = readers[node.inputs[0]] == 1
             network.stage(flow, node.inputs, _capacity(lane), alone=alone)
         else:
             account = ledger.open(node.name, (node.name,), node.inputs)
-            network.gate(node.name, node.make(account), node.inputs, account)
+            gate = node.make(account)
+            gate.begin(run, seed)
+            network.gate(node.name, gate, node.inputs, account)
     for name in plan.ends:
         network.end(name)
     sinks = frozenset(name for name in plan.ends if isinstance(plan.node(name), GateNode))
@@ -79,13 +83,14 @@ def engine_of(
     )
 
 
-def _open(executor: Executor, node: StageNode, account: Account) -> tuple[StageFlow, Lane]:
+def _open(executor: Executor, node: StageNode, account: Account, run: str, seed: int) -> tuple[StageFlow, Lane]:
     stage, settings = node.spec, node.flow
     workers = getattr(executor, "max_workers", None)
     if stage.degree is None and workers and len(node.operators) > 1:
         stage = evolve(stage, degree=workers * len(node.operators))  # as many as they would have had apart
     wanted = stage.degree or workers or 1
-    kernel = Kernel(stage.kernel.ops, limit_s=LIMIT * aim(settings.aim_s, wanted), measure=stage.kernel.measure)
+    limit_s, measure = LIMIT * aim(settings.aim_s, wanted), stage.kernel.measure
+    kernel = Kernel(stage.kernel.ops, limit_s=limit_s, measure=measure, name=run, seed=seed)
     lane = executor.open(evolve(stage, kernel=kernel))
     degree = getattr(lane, "degree", None) or stage.degree or workers or lane.capacity
     return StageFlow(node.name, stage.kernel, settings, degree, account), lane

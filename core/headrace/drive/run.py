@@ -36,6 +36,8 @@ class PlanRun:
             linger_s=linger_s,
             listen=self._listen,
             deadline_s=context.deadline_s,
+            run=context.run_id,
+            seed=context.seed,
         )
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:

@@ -87,7 +87,7 @@ class Standalone(ABC):
                 dead_letters.append(DeadLetter.of(failure))
 
         linger_s = None if getattr(executor, "inline", False) else plan.linger_s
-        running = engine_of(plan, {plan.name: executor}, ledger, linger_s=linger_s, listen=listen)
+        running = engine_of(plan, {plan.name: executor}, ledger, linger_s=linger_s, listen=listen, run=plan.name)
 
         def close() -> Leftovers:
             until_s = monotonic() + CLOSE_S

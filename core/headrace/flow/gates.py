@@ -59,6 +59,9 @@ class Gate:
 
     calls_user = False
 
+    def begin(self, run: str, seed: int) -> None:
+        """What `headrace.current()` is to tell of the run, where functions of the user's are called."""
+
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         """Items came in at `port`."""
         return Step()
@@ -244,6 +247,9 @@ class SinkGate(Gate):
         self._todo: deque[tuple[int, Batch]] = deque()  # with the port that it came in at
         self._due_s: float | None = None  # when the first of them, which is tried again, may go
         self._open = ports
+
+    def begin(self, run: str, seed: int) -> None:
+        self._kernel = Kernel((self._op,), name=run, seed=seed)
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         self._todo.append((port, batch))

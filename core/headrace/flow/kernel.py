@@ -10,6 +10,7 @@ from itertools import compress
 from time import perf_counter, thread_time
 
 from headrace.batch import BatchResult, Failure, Tally, locate
+from headrace.context import Current, enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,14 +94,23 @@ class Kernel:
 
     limit_s  seconds after which a batch gives back what it has not begun; None: never
     measure  a function that gives the bytes of an output, or None where bytes do not matter
+    name, seed  what `headrace.current()` tells of the run
     """
 
     def __init__(
-        self, ops: tuple[Op, ...], *, limit_s: float | None = None, measure: Callable[[Any], int] | None = None
+        self,
+        ops: tuple[Op, ...],
+        *,
+        limit_s: float | None = None,
+        measure: Callable[[Any], int] | None = None,
+        name: str = "",
+        seed: int = 0,
     ) -> None:
         self.ops = ops
         self.limit_s = limit_s
         self.measure = measure
+        self.name = name
+        self.seed = seed
 
     @property
     def expands(self) -> bool:
@@ -110,7 +120,7 @@ class Kernel:
     def run(self, batch: Batch, control: Control, worker: str = "") -> BatchResult:
         """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
         began_s, cpu_s = perf_counter(), thread_time()
-        work = _Work(self.ops, batch, control, self.measure)
+        work = _Work(self, batch, control)
         size, now_s = len(batch.data), began_s
         stride = self._first_stride(size, control)
         while work.at < size:
@@ -154,11 +164,10 @@ def _next_stride(stride: int, took_s: float, share: int | None) -> int:
 class _Work:
     """One batch on its way through the operators. Owned by the thread that runs it."""
 
-    def __init__(
-        self, ops: tuple[Op, ...], batch: Batch, control: Control, measure: Callable[[Any], int] | None
-    ) -> None:
-        self.ops = ops
-        self.measure = measure
+    def __init__(self, kernel: Kernel, batch: Batch, control: Control) -> None:
+        self.kernel = kernel
+        self.ops = kernel.ops
+        self.measure = kernel.measure
         self.nbytes = 0  # of the outputs so far, if they are measured
         self.batch = batch
         self.control = control
@@ -166,7 +175,7 @@ class _Work:
         self.out: list[Any] = []
         self.where: list[Where] | None = None
         self.failures: list[Failure] = []
-        self.tallies = [Tally() for _ in ops]
+        self.tallies = [Tally() for _ in kernel.ops]
         self.stopped = False
 
     @property
@@ -221,8 +230,14 @@ class _Work:
         if first:
             call.most = self.spare
             self.batch.at_work = call.ahead
+        here = Current(self.kernel.name, op.name, attempt, self.kernel.seed, self.batch.index, where, call.failed)
+        call.here = here
+        before = enter(here)
         began_s = perf_counter()
-        outputs, fan = getattr(call, op.kind)()
+        try:
+            outputs, fan = getattr(call, op.kind)()
+        finally:
+            enter(before)
         tally.service_s += perf_counter() - began_s
         self.batch.at_work = None
         count = call.reached
@@ -321,7 +336,7 @@ class _Pass:
     `most` bounds outputs and items that it has not come to, together: an expansion beyond it is the last.
     """
 
-    __slots__ = ("ahead", "attempt", "ended", "failed", "fn", "most", "op", "over", "passing", "reached")
+    __slots__ = ("ahead", "attempt", "ended", "failed", "fn", "here", "most", "op", "over", "passing", "reached")
 
     def __init__(self, op: Op, over: Sequence[Any], attempt: int, passing: tuple[type[BaseException], ...]) -> None:
         self.op = op
@@ -331,6 +346,7 @@ class _Pass:
         self.ahead = iter(over)
         self.most: int | None = None
         self.ended = False
+        self.here: Current | None = None
         self.passing = passing
         self.failed: Failed = []
         self.reached = 0
@@ -354,6 +370,7 @@ class _Pass:
     def flat_map(self) -> tuple[list[Any], list[int]]:
         out: list[Any] = []
         counts: list[int] = []
+        self._counts(counts)
         excess = None if self.most is None else self.most - len(self.over)
         for at, item in enumerate(self.ahead):
             before = len(out)
@@ -379,6 +396,8 @@ class _Pass:
     def _calls(self, fn: Callable[[Any], Any], ahead: Iterator[Any], failed: Failed) -> list[Any]:
         """`fn` of each item ahead, in order, less those that failed."""
         out: list[Any] = []
+        if failed is self.failed:
+            self._counts(out)
         calls, extend = map(fn, ahead), out.extend
         while True:
             try:
@@ -391,6 +410,11 @@ class _Pass:
                 self._caught(failed, len(out) + len(failed), _stopped(fn))
             if self.ended:
                 return out
+
+    def _counts(self, come: list[Any]) -> None:
+        """`come` grows with each item that is through."""
+        if self.here is not None:
+            self.here.counts(come)
 
     def _caught(self, failed: Failed, at: int, error: BaseException) -> None:
         if isinstance(error, self.passing):
