@@ -34,6 +34,7 @@ class Batch:
              None: no bound
     most_bytes  the same in measured bytes of the outputs
     nbytes   measured size of the items; 0 where the stage has no bound in bytes
+    began_s  when a kernel in this process began with it (monotonic clock); 0: not yet
     at_work  where a kernel in this process is in the items, if one is: an iterator of a list
     is_cut   whether that one was told to stop
     """
@@ -41,6 +42,7 @@ class Batch:
     __slots__ = (
         "at_work",
         "attempt",
+        "began_s",
         "born_s",
         "bound",
         "data",
@@ -72,6 +74,7 @@ class Batch:
         self.bound = bound
         self.most_bytes: int | None = None
         self.is_cut = False
+        self.began_s = 0.0
         self.at_work: Iterator[Any] | None = None
         self.nbytes = nbytes
 
@@ -166,6 +169,10 @@ class Failure:
         return f"<Failure of '{self.name}' at item {self.index}: {type(self.error).__name__}, {self.verdict}>"
 
 
+COUNTS = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}
+"""Which count of a `Tally` each verdict goes to."""
+
+
 class Tally:
     """One operator's account of one batch, in items, except for the times.
 
@@ -180,6 +187,12 @@ class Tally:
         self.taken = self.done = self.filtered = self.skipped = self.dead = 0
         self.emitted = self.retried = self.raised = 0
         self.service_s = 0.0
+
+    def failed(self, verdict: str, *, first: bool) -> None:
+        """An item failed, in its `first` attempt or a later one."""
+        self.taken += first
+        count = COUNTS[verdict]
+        setattr(self, count, getattr(self, count) + 1)
 
     def add(self, other: Tally) -> None:
         self.taken += other.taken

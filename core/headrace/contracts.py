@@ -33,7 +33,11 @@ class Leftovers:
 
 @runtime_checkable
 class Lane(Protocol):
-    """One stage on one executor. Its methods may be called from any thread."""
+    """One stage on one executor. Its methods may be called from any thread.
+
+    A lane that can replace a worker which hangs has a method `abandon(batch)`: from then on nobody waits for that
+    batch, and another worker takes the place of the one that is at it. Without it `timeout_s` cannot be kept.
+    """
 
     @property
     def capacity(self) -> int:

@@ -46,7 +46,8 @@ class Operator:
                      count, "dead_letter" sets it aside for the result
     retries          further attempts for an item that raised, or a Retry
     max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
-                     against it from SHARE_FROM items on, and at the end
+                     against it from 100 items on, and at the end
+    timeout_s        longest that an item may run before it fails
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
     fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
     """
@@ -62,6 +63,7 @@ class Operator:
     on_error: str = "raise"
     retries: int | Retry = 0
     max_failures: float | None = None
+    timeout_s: float | None = None
     size: int = 0
     max_wait_s: float | None = None
     fill: Any = NO_FILL
@@ -96,6 +98,7 @@ class OperatorOptions(TypedDict, total=False):
     on_error: str
     retries: int | Retry
     max_failures: int | float | None
+    timeout_s: float | None
 
 
 _RULES: dict[str, Rule] = {
@@ -107,6 +110,7 @@ _RULES: dict[str, Rule] = {
     "max_failures": or_none(Rule("a whole number of items, or a share of them below 1", _fits_cap)),
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
+    "timeout_s": or_none(seconds(above=0)),
 }
 
 
@@ -150,8 +154,12 @@ def _check_executor(name: str, kind: str, executor: Any) -> None:
             f"{kind} '{name}': executor must be an executor, not a class of them; "
             f"got {executor.__name__}. Did you mean {executor.__name__}()?"
         )
-    if not named and not all(callable(getattr(executor, method, None)) for method in ("open", "close")):
+    if not named and not (_has(executor, "open", "close") or _has(executor, "submit", "shutdown")):
         raise SettingsError(
-            f"{kind} '{name}': executor must be 'auto', the name of an executor plugin, a PluginRef, "
-            f"or an executor with `open` and `close`; got {shorten(executor)}"
+            f"{kind} '{name}': executor must be 'auto', the name of an executor plugin, a PluginRef, an executor with "
+            f"`open` and `close`, or a concurrent.futures.Executor; got {shorten(executor)}"
         )
+
+
+def _has(value: Any, *methods: str) -> bool:
+    return all(callable(getattr(value, method, None)) for method in methods)

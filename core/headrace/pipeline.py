@@ -96,6 +96,8 @@ class Pipeline:
                          it with a count, "dead_letter" sets it aside for `result.dead_letters`
         retries          further attempts for an item that raised: their number, or a Retry
         max_failures     most items that may fail in the end, in number or (below 1) as a share; more end the operator
+        timeout_s        seconds that an item may run; then it fails with TimeoutError, and its worker is replaced: a
+                         thread cannot be ended, so it is left to itself and named in a warning. Items go one by one
         """
         return self._add("map", name, inputs, fn=fn, **options)
 
@@ -369,6 +371,8 @@ def _executors(planned: Plan) -> tuple[dict[str, Executor], list[Executor]]:
 def _make(chosen: Any) -> tuple[Executor, bool]:
     if isinstance(chosen, PluginRef):
         return plugins.make("executor", chosen), True
+    if not hasattr(chosen, "open"):  # a concurrent.futures.Executor
+        return plugins.make("executor", PluginRef("pool", {"pool": chosen})), True
     if hasattr(chosen, "fresh") and not chosen.entered:
         return chosen.fresh(), True
     return chosen, False

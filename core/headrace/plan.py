@@ -37,11 +37,13 @@ class StageSpec:
     name    the stage's name in errors, thread names and reports
     kernel  the picklable work: `kernel.run(batch, control)` gives a `BatchResult`
     degree  batches of this stage that may run at once; the executor's pool grows to it
+    timeout_s  longest that an item may run; then it fails, and `lane.abandon(batch)` tells that its worker is lost
     """
 
     name: str
     kernel: Kernel
     degree: int | None = None
+    timeout_s: float | None = None
 
 
 @frozen

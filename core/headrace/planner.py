@@ -79,6 +79,7 @@ def _fit(before: Node, node: Node) -> bool:
     if not (isinstance(before, StageNode) and isinstance(node, StageNode) and before.executor == node.executor):
         return False
     same = _same_flow(before.flow, node.flow) and before.spec.degree == node.spec.degree
+    same = same and node.spec.timeout_s is None  # which is measured for an item in one operator
     unbounded = node.spec.degree is None and "max_workers" not in _settings(node.executor)
     return same and (node.executor == PluginRef("serial") or unbounded)
 
@@ -144,9 +145,10 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
         adaptive=hints.get("adaptive_batching", True),
         aim_s=profile.aim_s,
         linger_s=profile.linger_s or profile.aim_s,
+        timeout_s=operator.timeout_s,
     )
     kernel = Kernel((_op(operator),), measure=sizeof if flow.max_bytes else None)
-    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree)
+    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree, operator.timeout_s)
     return StageNode(operator.name, operator.inputs, (operator.name,), spec, executor, flow)
 
 

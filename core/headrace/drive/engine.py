@@ -211,7 +211,7 @@ class Engine:
                 raise network.jam()
             self._output.wait(self._patience_s())
             if not self._threaded:
-                network.tick(monotonic())
+                work = self._look(monotonic())
         network.consumer_waits = False
         return work
 
@@ -342,6 +342,8 @@ class Engine:
             if self._cancelled:
                 node.flow.book(sent, result)  # nobody takes it, but it was done
                 return []
+            if not node.flow.expects(sent):  # it has run out of time
+                return []
             node.finished(sent, result, monotonic())
             return self._settle()
 
@@ -349,14 +351,14 @@ class Engine:
         """The executor cancelled a batch, and may hold a lock that a submit needs, as ThreadPoolExecutor.shutdown does:
         what may go next is submitted by the consumer, and not from here."""
         with self._lock:
-            if not self._cancelled:
+            if not self._cancelled and node.flow.expects(sent):
                 node.broken(sent, HeadraceError("it gave the batch up"))
                 self._output.notify()
         return []
 
     def _broken(self, node: StageNode, sent: Sent, error: BaseException) -> list[Work]:
         with self._lock:
-            if self._cancelled:
+            if self._cancelled or not node.flow.expects(sent):
                 return []
             node.broken(sent, error)
             return self._settle()
@@ -477,16 +479,29 @@ class Engine:
                 self._clock_until_s = 0.0
                 if self._cancelled:
                     return
-                now_s = monotonic()
-                for stage in self._stages:
-                    for batch in stage.flow.overdue(now_s):
-                        batch.cut()
-                network.tick(now_s)
+                work = self._look(monotonic())
                 slow = [node for node in self._sources if node.pulling]
-                work = [] if slow else self._settle()
+                work += [] if slow else self._settle()
             self._do(work)
             for node in slow:
                 self._collect(node, over=False)
+
+    def _look(self, now_s: float) -> list[Work]:
+        """See to what has fallen due: batches that are late, items that have run out of time, retries and gates."""
+        work: list[Work] = []
+        for stage in self._stages:
+            for batch in stage.flow.overdue(now_s):
+                batch.cut()
+            for sent, result in stage.flow.expired(now_s):
+                work.append(partial(self._abandon, stage, sent.batch))
+                stage.finished(sent, result, now_s)
+        self._network.tick(now_s)
+        return work
+
+    def _abandon(self, stage: StageNode, batch: Batch) -> None:
+        abandon = getattr(self._lanes[stage.name], "abandon", None)
+        if abandon is not None:
+            abandon(batch)
 
     def _until_due(self) -> float | None:
         due_s = self._network.due_s

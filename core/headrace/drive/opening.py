@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from attrs import evolve
 from headrace.contracts import Executor
 from headrace.drive.engine import Engine
 from headrace.drive.feeds import ItemFeed, Listen
+from headrace.errors import SettingsError
 from headrace.flow.kernel import Kernel
 from headrace.flow.ledger import Ledger
 from headrace.flow.network import Network
@@ -92,6 +94,11 @@ def _open(executor: Executor, node: StageNode, account: Account, run: str, seed:
     limit_s, measure = LIMIT * aim(settings.aim_s, wanted), stage.kernel.measure
     kernel = Kernel(stage.kernel.ops, limit_s=limit_s, measure=measure, name=run, seed=seed)
     lane = executor.open(evolve(stage, kernel=kernel))
+    if stage.timeout_s is not None and not callable(getattr(lane, "abandon", None)):
+        what = f"operator '{node.name}' has timeout_s={stage.timeout_s}, which {executor!r} cannot keep"
+        if not getattr(executor, "inline", False):
+            raise SettingsError(f"{what}: its lanes have no method `abandon`; the executor 'thread' can")
+        warnings.warn(f"{what}: it runs in the caller's thread", RuntimeWarning, stacklevel=2)
     degree = getattr(lane, "degree", None) or stage.degree or workers or lane.capacity
     return StageFlow(node.name, stage.kernel, settings, degree, account), lane
 

@@ -136,5 +136,5 @@ def _close_aside(close: Callable[[], Leftovers]) -> None:
 def warn_of(leftovers: Leftovers) -> None:
     if leftovers:
         names = ", ".join(dict.fromkeys(leftovers.names))
-        message = f"still held inside user code 2 s after the end, and left to end by themselves: {names}"
+        message = f"still held inside user code after the end, and left to end by themselves: {names}"
         warnings.warn(LeftoversWarning(message), stacklevel=3)

@@ -7,7 +7,7 @@ exception, and the same iterator goes on behind it. So which item failed follows
 from __future__ import annotations
 
 from itertools import compress
-from time import perf_counter, thread_time
+from time import monotonic, perf_counter, thread_time
 
 from headrace.batch import BatchResult, Failure, Tally, locate
 from headrace.context import Current, enter
@@ -120,6 +120,7 @@ class Kernel:
     def run(self, batch: Batch, control: Control, worker: str = "") -> BatchResult:
         """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
         began_s, cpu_s = perf_counter(), thread_time()
+        batch.began_s = monotonic()
         work = _Work(self, batch, control)
         size, now_s = len(batch.data), began_s
         stride = self._first_stride(size, control)
@@ -248,7 +249,7 @@ class _Work:
             where = self._fail(position, attempt, call, where)
         done = len(where)
         if attempt == 1:
-            tally.taken += done + len(call.failed)
+            tally.taken += done
         filtered = done - len(outputs) if op.kind == "filter" else 0
         tally.filtered += filtered
         tally.done += done - filtered
@@ -263,8 +264,7 @@ class _Work:
         for at, error in call.failed:
             verdict = op.verdict(attempt, error)
             self.failures.append(self._failure(position, items[at], where[at], error, attempt, verdict))
-            count = _COUNTS[verdict]
-            setattr(tally, count, getattr(tally, count) + 1)
+            tally.failed(verdict, first=attempt == 1)
         taken = len(where)
         if call.ended:
             taken = call.failed[-1][0]
@@ -280,9 +280,6 @@ class _Work:
             _strip(error)
         index = locate(self.batch.index, where)
         return Failure(position, self.ops[position].name, where, index, item, error, attempt, verdict, trace)
-
-
-_COUNTS = {"retry": "retried", "raise": "raised", "skip": "skipped", "dead_letter": "dead"}
 
 
 def _first(where: Where) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 
-from headrace.batch import Batch, paths
+from headrace.batch import Batch, BatchResult, Failure, Tally, paths
 from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
 from headrace.flow.backlog import Backlog
 from headrace.flow.ledger import over_cap
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from headrace.batch import BatchResult, Failure, Where
+    from headrace.batch import Where
     from headrace.flow.kernel import Kernel
     from headrace.flow.ledger import Account
     from headrace.flow.ordering import Slot
@@ -50,9 +50,10 @@ class FlowSettings:
     adaptive   batch sizes follow the time that batches took; False: single items
     aim_s      seconds of work that a batch aims at
     linger_s   longest that an item waits for a later one
+    timeout_s  longest that an item may run, or None; with it a batch has one item
     """
 
-    __slots__ = ("adaptive", "aim_s", "linger_s", "max_bytes", "ordered", "window")
+    __slots__ = ("adaptive", "aim_s", "linger_s", "max_bytes", "ordered", "timeout_s", "window")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class FlowSettings:
         adaptive: bool = True,
         aim_s: float = 0.005,
         linger_s: float = 0.005,
+        timeout_s: float | None = None,
     ) -> None:
         self.window = window
         self.max_bytes = max_bytes
@@ -70,6 +72,7 @@ class FlowSettings:
         self.adaptive = adaptive
         self.aim_s = aim_s
         self.linger_s = linger_s
+        self.timeout_s = timeout_s
 
     def __repr__(self) -> str:
         return f"FlowSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
@@ -110,7 +113,10 @@ class StageFlow:
         self._backlog = Backlog()
         self._recovery = Recovery()
         self._ordering = Ordering(settings.ordered)
-        self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=settings.adaptive)
+        self._timeout_s = settings.timeout_s
+        self._looked_s = 0.0  # when `expired` was asked last
+        adaptive = settings.adaptive and settings.timeout_s is None
+        self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=adaptive)
         self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
         self._weight = 0.0  # bytes of outputs per input, where they are measured
         self._ended = False  # no more input
@@ -192,7 +198,9 @@ class StageFlow:
             return None
         running = len(self._running)
         # A batch may go beyond its credit by one expansion, so that none waits at a worker while as many run as can.
-        if running >= (capacity if self._expansion == 1.0 else min(capacity, self.degree)):
+        # Nor does an item whose time is measured.
+        queues = self._expansion == 1.0 and self._timeout_s is None
+        if running >= (capacity if queues else min(capacity, self.degree)):
             return None
         sent = self._again(now_s, eager) if self._recovery else None
         if sent is None and self._backlog.count:
@@ -355,6 +363,28 @@ class StageFlow:
             self._running[sent] = now_s  # if no worker is at it yet, it is looked at again
         return [sent.batch for sent in late if sent.cut]
 
+    def expired(self, now_s: float) -> list[tuple[Sent, BatchResult]]:
+        """The batches whose item has run for longer than it may, each with what is to be booked for it: a failure. What
+        comes for it later is not expected any more."""
+        if self._timeout_s is None:
+            return []
+        self._looked_s = now_s
+        begun = [sent for sent in self._running if sent.batch.began_s]
+        late = [sent for sent in begun if sent.batch.began_s + self._timeout_s <= now_s]
+        return [(sent, self._timed_out(sent.batch, self._timeout_s)) for sent in late]
+
+    def _timed_out(self, batch: Batch, timeout_s: float) -> BatchResult:
+        op, error = self._ops[batch.enter], TimeoutError(f"still running after {timeout_s} s")
+        verdict = op.verdict(batch.attempt, error)
+        failure = Failure(batch.enter, op.name, 0, batch.index[0], batch.data[0], error, batch.attempt, verdict)
+        tallies = [Tally() for _ in self._ops]
+        tallies[batch.enter].failed(verdict, first=batch.attempt == 1)
+        return BatchResult([], [], 1, [failure], tallies)
+
+    def expects(self, sent: Sent) -> bool:
+        """Whether the batch has not been booked yet."""
+        return sent in self._running
+
     def cut_all(self) -> None:
         """Have all that runs end behind the items that it is at."""
         for sent in self._running:
@@ -367,6 +397,9 @@ class StageFlow:
         if self._running and self._backlog.count and self._sizing.brief:
             dues.append(self._oldest_s + self._linger_s)
         dues += [since_s + self._late_s for sent, since_s in self._running.items() if not sent.cut][:1]
+        if self._timeout_s is not None and self._running:
+            sent, since_s = next(iter(self._running.items()))
+            dues.append((sent.batch.began_s or max(since_s, self._looked_s)) + self._timeout_s)
         return min(dues, default=None)
 
     @property

@@ -81,7 +81,7 @@ class ThreadLane:
         self._pending: deque[tuple[Batch, Future[BatchResult]]] = deque()
         self._workers = 0  # threads at work for this lane, or on their way to it
         self._returning = 0  # those of them that are calling back, and look for more work after that
-        self._held: dict[str, None] = {}  # names of the threads inside the user's code
+        self._held: dict[str, Batch] = {}  # what the threads inside the user's code are at, by their names
         self._closed = False
         self._quiet = threading.Condition(pool._lock)
 
@@ -110,41 +110,62 @@ class ThreadLane:
             self._pool._send(self)
         return future
 
-    def run(self) -> None:
-        """A worker's turn: run what is pending, one batch after the other."""
+    def abandon(self, batch: Batch) -> None:
+        """Count no more on the thread that runs `batch`. It ends when the user's function returns."""
+        with self._pool._lock:
+            name = next((name for name, held in self._held.items() if held is batch), None)
+            if name is None:
+                return
+            del self._held[name]
+            self._pool._lost[name] = f"{name} in stage '{self._name}', past its timeout"
+            self._workers -= 1
+            needed = bool(self._pending)
+            self._workers += needed
+        if needed:
+            self._pool._send(self)
+
+    def run(self) -> bool:
+        """A worker's turn: run what is pending, one batch after the other. False if the worker was given up on."""
         name = threading.current_thread().name
         came_back = False
         while (job := self._next(name, came_back)) is not None:
             batch, future = job
             came_back = future.set_running_or_notify_cancel()
-            if came_back:
-                self._run(name, batch, future)
+            if came_back and not self._run(name, batch, future):
+                return False
+        return True
 
     def _next(self, name: str, came_back: bool) -> tuple[Batch, Future[BatchResult]] | None:
         with self._pool._lock:
             self._returning -= came_back
             if self._pending:
-                self._held[name] = None
-                return self._pending.popleft()
+                job = self._pending.popleft()
+                self._held[name] = job[0]
+                return job
             self._workers -= 1
             return None
 
-    def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> None:
+    def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> bool:
         try:
             result = self._context.copy().run(self._kernel.run, batch, self._control, name)
         except BaseException as error:
-            self._back(name)
+            back = self._back(name)
             future.set_exception(error)
         else:
-            self._back(name)
+            back = self._back(name)
             future.set_result(result)
+        return back
 
-    def _back(self, name: str) -> None:
+    def _back(self, name: str) -> bool:
+        """A worker is back from the user's code; False if nobody counts on it any more."""
         with self._pool._lock:
-            del self._held[name]
+            if self._held.pop(name, None) is None:
+                del self._pool._lost[name]
+                return False
             self._returning += 1
             if self._closed:
                 self._quiet.notify_all()
+            return True
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         until_s = monotonic() + timeout_s
@@ -200,6 +221,7 @@ class PipelineThreadExecutor(Standalone):
         self._wanted = 0  # threads that are to be started, for tokens that are there
         self._starters = 0  # threads that start others, or will before they do anything else
         self._lanes: list[ThreadLane] = []
+        self._lost: dict[str, str] = {}  # threads that nobody counts on any more, by name, with what they are at
         self._closed = False
 
     @property
@@ -264,7 +286,10 @@ class PipelineThreadExecutor(Standalone):
     def _work(self) -> None:
         self._start_wanted()
         while (lane := self._tokens.get()) is not None:
-            lane.run()
+            if not lane.run():
+                with self._lock:
+                    self._threads.remove(threading.current_thread())
+                return
             del lane  # an idle thread keeps nothing alive
             with self._lock:
                 if self._wanted:
@@ -281,7 +306,8 @@ class PipelineThreadExecutor(Standalone):
             left += lane.close(cancel=cancel, timeout_s=max(0.0, until_s - monotonic()))
         with self._lock:
             self._closed = True
-            threads = list(self._threads)
+            threads = [thread for thread in self._threads if thread.name not in self._lost]
+            left += Leftovers(tuple(self._lost.values()))
         for _ in threads:
             self._tokens.put(None)
         for thread in threads:
