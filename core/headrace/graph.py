@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 
 from headrace.errors import GraphError
@@ -41,6 +41,32 @@ class Graph:
         """The operator that was added last."""
         return next(reversed(self._operators.values()), None)
 
+    def check(self) -> None:
+        """Raises GraphError for dead letters that go to an operator which is not there, or back where they are from."""
+        for operator in self._operators.values():
+            to = operator.dead_letters
+            if to is not None and to not in self._operators:
+                raise GraphError(
+                    f"operator '{operator.name}' sends its dead letters to '{to}', which is not in the pipeline."
+                    f"{did_you_mean(to, self._operators)}"
+                )
+            if to is not None and self._operators[to].kind == "source":
+                raise GraphError(f"operator '{operator.name}' sends its dead letters to '{to}', which is a source")
+        try:
+            TopologicalSorter(self._edges()).prepare()
+        except CycleError as error:
+            raise GraphError(
+                f"the dead letters of a pipeline go round in a cycle: {' > '.join(error.args[1])}"
+            ) from None
+
+    def letters(self, name: str) -> tuple[str, ...]:
+        """The operators whose dead letters `name` gets."""
+        return tuple(each.name for each in self._operators.values() if each.dead_letters == name)
+
+    def _edges(self) -> dict[str, tuple[str, ...]]:
+        """What each operator needs before it, dead letters included."""
+        return {name: operator.inputs + self.letters(name) for name, operator in self._operators.items()}
+
     def part(self, name: str) -> Graph:
         """What `name` needs: it and all that it reads, directly or not."""
         wanted, todo = set(), [name]
@@ -48,7 +74,7 @@ class Graph:
             at = todo.pop()
             if at not in wanted:
                 wanted.add(at)
-                todo += self._operators[at].inputs
+                todo += self._edges()[at]
         part = Graph()
         part._operators = {at: operator for at, operator in self._operators.items() if at in wanted}
         return part
@@ -61,7 +87,7 @@ class Graph:
 
     def __iter__(self) -> Iterator[Operator]:
         """In topological order; those that could stand either way as they were added."""
-        order = TopologicalSorter({name: operator.inputs for name, operator in self._operators.items()})
+        order = TopologicalSorter(self._edges())
         place = {name: at for at, name in enumerate(self._operators)}
         order.prepare()
         ready: list[tuple[int, str]] = []

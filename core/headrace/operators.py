@@ -48,6 +48,7 @@ class Operator:
     max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
                      against it from 100 items on, and at the end
     timeout_s        longest that an item may run before it fails
+    dead_letters     the operator that gets what is set aside, by name; None: the result
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
     fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
     """
@@ -64,6 +65,7 @@ class Operator:
     retries: int | Retry = 0
     max_failures: float | None = None
     timeout_s: float | None = None
+    dead_letters: str | None = None
     size: int = 0
     max_wait_s: float | None = None
     fill: Any = NO_FILL
@@ -99,6 +101,7 @@ class OperatorOptions(TypedDict, total=False):
     retries: int | Retry
     max_failures: int | float | None
     timeout_s: float | None
+    dead_letters: str | None
 
 
 _RULES: dict[str, Rule] = {
@@ -111,6 +114,7 @@ _RULES: dict[str, Rule] = {
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
     "timeout_s": or_none(seconds(above=0)),
+    "dead_letters": or_none(text(of="an operator's name")),
 }
 
 
@@ -126,6 +130,11 @@ def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Op
             _RULES[option].check(f"{kind} '{name}': {option}", value)
     check_function(f"{kind} '{name}': fn", options.get("fn"))
     _check_executor(name, kind, options.get("executor", "auto"))
+    if options.get("dead_letters") is not None and options.get("on_error") != "dead_letter":
+        raise SettingsError(
+            f"{kind} '{name}': dead_letters={options['dead_letters']!r} needs on_error='dead_letter'; "
+            f"got {options.get('on_error', 'raise')!r}"
+        )
     return Operator(name=name, kind=kind, inputs=inputs, **options)
 
 

@@ -98,6 +98,8 @@ class Pipeline:
         max_failures     most items that may fail in the end, in number or (below 1) as a share; more end the operator
         timeout_s        seconds that an item may run; then it fails with TimeoutError, and its worker is replaced: a
                          thread cannot be ended, so it is left to itself and named in a warning. Items go one by one
+        dead_letters     the name of an operator that gets a DeadLetter for each item set aside, in place of the result;
+                         one that is added behind this one and names no inputs reads nothing else
         """
         return self._add("map", name, inputs, fn=fn, **options)
 
@@ -146,16 +148,29 @@ class Pipeline:
         on_error: str = "raise",
         retries: int | Retry = 0,
         max_failures: float | None = None,
+        dead_letters: str | None = None,
     ) -> Self:
         """Call `fn` with each item, in order, in one thread: the caller's, if it is the only end. Gives nothing on."""
-        return self._add("sink", name, inputs, fn=fn, on_error=on_error, retries=retries, max_failures=max_failures)
+        return self._add(
+            "sink",
+            name,
+            inputs,
+            fn=fn,
+            on_error=on_error,
+            retries=retries,
+            max_failures=max_failures,
+            dead_letters=dead_letters,
+        )
 
     def _add(self, kind: str, name: str, inputs: Inputs, *, least: int = 1, **options: Any) -> Self:
         """Put an operator into the graph; without `inputs` it reads the one before it."""
         if self._graph.last is None:
             raise GraphError(f"operator '{name}' has no source; begin with .source(name, items)")
-        named = (self._graph.last.name,) if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        if len(named) < least:
+        letters = self._graph.letters(name)
+        if inputs is None:
+            inputs = () if letters else (self._graph.last.name,)
+        named = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        if len(named) < least and not letters:
             few = f"at least {least} operators" if least > 1 else "an operator"
             raise GraphError(f"{kind} '{name}' must read {few}; got inputs={inputs!r}")
         self._graph.add(checked(name, kind, named, **options))
@@ -283,6 +298,7 @@ class Pipeline:
                 self._spent = operator.name
 
     def _plan(self, graph: Graph, *, degree: int | None = None) -> Plan:
+        self._graph.check()
         return plan(
             self.name,
             graph,
@@ -316,7 +332,8 @@ _chosen = profile  # where a parameter has that name
 
 
 def _described(node: Any) -> tuple[str, str, str, str]:
-    reads = f"<- {', '.join(node.inputs)}" if node.inputs else ""
+    letters = [f"dead letters of {name}" for name in getattr(node, "letters", ())]
+    reads = f"<- {', '.join([*node.inputs, *letters])}" if node.inputs or letters else ""
     if not isinstance(node, StageNode):
         return node.name, node.kind, reads, ""
     degree = f" x{node.spec.degree}" if node.spec.degree else ""

@@ -58,7 +58,10 @@ class SourceNode:
 
 @frozen
 class StageNode:
-    """One or more fused operators on one executor: a reference to a plugin, or an `Executor` that the user made."""
+    """One or more fused operators on one executor: a reference to a plugin, or an `Executor` that the user made.
+
+    `letters` names the operators whose dead letters it reads, besides its inputs.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -66,16 +69,19 @@ class StageNode:
     spec: StageSpec
     executor: PluginRef | Any
     flow: FlowSettings
+    letters: tuple[str, ...] = ()
 
 
 @frozen
 class GateNode:
-    """A stateful operator, run by the runner. `make(account)` gives a fresh gate; `kind` is its operator's word."""
+    """A stateful operator, run by the runner. `make(account)` gives a fresh gate; `kind` is its operator's word;
+    `letters` as in StageNode."""
 
     name: str
     inputs: tuple[str, ...]
     kind: str
     make: Callable[[Account], Gate]
+    letters: tuple[str, ...] = ()
 
 
 Node = SourceNode | StageNode | GateNode

@@ -48,12 +48,15 @@ def plan(
         if operator.kind == "source":
             nodes.append(SourceNode(operator.name, operator.origin))
         elif operator.kind in ("map", "filter", "flat_map"):
-            nodes.append(_stage(operator, profile, max(1, window // each), max_bytes, degree))
+            stage = _stage(operator, profile, max(1, window // each), max_bytes, degree)
+            nodes.append(attrs.evolve(stage, letters=graph.letters(operator.name)))
         else:
             if operator.kind == "batch":
                 _check_size(operator, window, each)
                 _make_room(operator, nodes)
-            nodes.append(GateNode(operator.name, operator.inputs, operator.kind, _gate(operator)))
+            letters = graph.letters(operator.name)
+            make = _gate(operator, len(operator.inputs) + len(letters))
+            nodes.append(GateNode(operator.name, operator.inputs, operator.kind, make, letters))
     if fuse:
         nodes = _fused(nodes, graph.ends)
     return Plan(name, profile.name, tuple(nodes), graph.ends, window, max_bytes, profile.linger_s, fail_fast)
@@ -64,7 +67,8 @@ def _fused(nodes: list[Node], ends: tuple[str, ...]) -> list[Node]:
     readers = Counter([*ends, *(name for node in nodes for name in node.inputs)])
     fused: dict[str, Node] = {}
     for node in nodes:
-        before = fused.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        alone = len(node.inputs) == 1 and not getattr(node, "letters", ())
+        before = fused.get(node.inputs[0]) if alone else None
         if before is not None and readers[before.name] == 1 and _fit(before, node):
             del fused[before.name]
             node = _joined(before, node)  # type: ignore[arg-type]
@@ -92,12 +96,12 @@ def _joined(before: StageNode, node: StageNode) -> StageNode:
     operators = before.operators + node.operators
     kernel = Kernel(before.spec.kernel.ops + node.spec.kernel.ops, measure=node.spec.kernel.measure)
     spec = StageSpec("+".join(operators), kernel, node.spec.degree)
-    return StageNode(node.name, before.inputs, operators, spec, node.executor, node.flow)
+    return StageNode(node.name, before.inputs, operators, spec, node.executor, node.flow, before.letters)
 
 
-def _gate(operator: Operator) -> Callable[[Account], Gate]:
+def _gate(operator: Operator, ports: int) -> Callable[[Account], Gate]:
     """What makes the gate of an operator."""
-    name, ports = operator.name, len(operator.inputs)
+    name = operator.name
     if operator.kind == "sink":
         return partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,), ports=ports)
     if operator.kind == "merge":

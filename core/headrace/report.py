@@ -80,8 +80,9 @@ def run_report(
     for account in ledger.accounts.values():
         for position, (name, tally) in enumerate(zip(account.operators, account.tallies, strict=True)):
             kind, executor = made_of[name]
-            taken = account.taken(position) if account.inputs else tally.taken
-            if ended and position == 0 and account.inputs:
+            reads = bool(account.inputs or account.letters)
+            taken = account.taken(position) if reads else tally.taken
+            if ended and position == 0 and reads:
                 taken = ledger.given(account)  # what it did not take any more is abandoned here
             stats.append(
                 OperatorStats(

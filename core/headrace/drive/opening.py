@@ -20,6 +20,7 @@ from headrace.flow.sizeof import sizeof
 from headrace.flow.sizing import aim
 from headrace.flow.stage import StageFlow
 from headrace.plan import GateNode, Plan, SourceNode, StageNode
+from headrace.report import DeadLetter
 
 if TYPE_CHECKING:
     from headrace.contracts import Lane
@@ -45,7 +46,7 @@ def engine_of(
     `run` and `seed` are what `headrace.current()` tells. `listen` is called with every failure, retries included, in
     the thread of the consumer. With `linger_s=None` no thread is begun; what has no workers is done by the consumer.
     """
-    network, lanes, inline = Network(), {}, set()
+    network, lanes, inline = Network(DeadLetter.of), {}, set()
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
     measured = any(isinstance(node, StageNode) and node.flow.max_bytes for node in plan.nodes)
     feeds: dict[str, ItemFeed] = {}
@@ -56,18 +57,18 @@ def engine_of(
             feeds[node.name], ledger.accounts[node.name] = feed, feed.account
             network.source(node.name, plan.window, plan.max_bytes)
         elif isinstance(node, StageNode):
-            account = ledger.open(node.name, node.operators, node.inputs)
+            account = ledger.open(node.name, node.operators, node.inputs, node.letters)
             executor = executors[node.name]
             flow, lane = _open(executor, node, account, run, seed)
             lanes[node.name] = lane
             inline |= {node.name} if getattr(executor, "inline", False) else set()
-            alone = readers[node.inputs[0]] == 1
-            network.stage(flow, node.inputs, _capacity(lane), alone=alone)
+            alone = [readers[name] for name in node.inputs] == [1]
+            network.stage(flow, node.inputs, _capacity(lane), alone=alone, letters=node.letters)
         else:
-            account = ledger.open(node.name, (node.name,), node.inputs)
+            account = ledger.open(node.name, (node.name,), node.inputs, node.letters)
             gate = node.make(account)
             gate.begin(run, seed)
-            network.gate(node.name, gate, node.inputs, account)
+            network.gate(node.name, gate, node.inputs, account, node.letters)
     for name in plan.ends:
         network.end(name)
     sinks = frozenset(name for name in plan.ends if isinstance(plan.node(name), GateNode))

@@ -25,6 +25,7 @@ class PlanRun:
         self._context = context
         self._ledger = Ledger()
         self._dead_letters: list[DeadLetter] = []
+        self._read = {name for node in plan.nodes for name in getattr(node, "letters", ())}  # whose letters others get
         self._began_s: float | None = None
         self._took_s: float | None = None
         self._cause: BaseException | None = None
@@ -106,7 +107,7 @@ class PlanRun:
 
     def _listen(self, failure: Failure) -> None:
         """Book a failure. Called by the thread that takes the outputs."""
-        if failure.verdict == "dead_letter":
+        if failure.verdict == "dead_letter" and failure.name not in self._read:
             self._dead_letters.append(DeadLetter.of(failure))
         facts = {"operator": failure.name, "index": failure.index, "error": failure.error, "attempts": failure.attempts}
         if failure.verdict == "retry":

@@ -15,12 +15,15 @@ class Account:
     """What one node of the plan did. Written by its runner only, under whatever lock guards the node.
 
     `fed` counts the items that reached the node, `tallies` has the sums for each of its `operators`, in order.
-    A source has no input; it books what it gave as `emitted`.
+    A source has no input; it books what it gave as `emitted`. `letters` are tallies whose `dead` it is given, too.
     """
 
-    def __init__(self, operators: tuple[str, ...], inputs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, operators: tuple[str, ...], inputs: tuple[str, ...] = (), letters: tuple[Tally, ...] = ()
+    ) -> None:
         self.operators = operators
         self.inputs = inputs
+        self.letters = letters
         self.fed = 0
         self.batches = 0
         self.tallies = [Tally() for _ in operators]
@@ -105,22 +108,38 @@ class Ledger:
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
 
-    def open(self, node: str, operators: tuple[str, ...], inputs: tuple[str, ...] = ()) -> Account:
-        account = self.accounts[node] = Account(operators, inputs)
+    def open(
+        self, node: str, operators: tuple[str, ...], inputs: tuple[str, ...] = (), letters: tuple[str, ...] = ()
+    ) -> Account:
+        """An account for `node`, which reads the nodes `inputs` and the dead letters of the operators `letters`."""
+        account = self.accounts[node] = Account(operators, inputs, tuple(map(self.tally, letters)))
         return account
+
+    def tally(self, operator: str) -> Tally:
+        """The sums of one operator."""
+        found = (
+            tally
+            for account in self.accounts.values()
+            for name, tally in zip(account.operators, account.tallies, strict=True)
+            if name == operator
+        )
+        return next(found)
 
     def given(self, account: Account) -> int:
         """Items that were emitted for a node by those that it reads."""
-        return sum(self.accounts[upstream].emitted for upstream in account.inputs)
+        emitted = sum(self.accounts[upstream].emitted for upstream in account.inputs)
+        return emitted + sum(tally.dead for tally in account.letters)
 
     def check(self) -> None:
         """Assert, after a run that went to its end, that nothing is missing: raises AccountError."""
         for name, account in self.accounts.items():
             given = self.given(account)
-            if account.inputs and account.fed != given:
-                raise AccountError(f"{' and '.join(account.inputs)} emitted {given} items, {name} got {account.fed}")
+            reads = bool(account.inputs or account.letters)
+            if reads and account.fed != given:
+                before = " and ".join(account.inputs) or "others"
+                raise AccountError(f"{before} emitted {given} items, {name} got {account.fed}")
             for position, operator in enumerate(account.operators):
-                missing = account.abandoned(position) if account.inputs else 0
+                missing = account.abandoned(position) if reads else 0
                 if missing:
                     raise AccountError(
                         f"operator '{operator}' got {account.taken(position)} items; {missing} have no outcome"

@@ -24,6 +24,7 @@ from headrace.flow.window import Window
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from headrace.batch import BatchResult, Failure
     from headrace.flow.gates import Gate, Step
@@ -51,8 +52,13 @@ class Node:
         self.name = name
         self.inputs = list(inputs)
         self.outlet = Outlet(name, self._taken, self._unwanted)
+        self.letters: dict[str, Outlet] = {}  # for the dead letters of an operator, where another reads them
         for reader in self.inputs:
             reader.node = self
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        return (self.name,)
 
     def settle(self, now_s: float) -> None:
         """Do all that can be done now without waiting."""
@@ -100,6 +106,23 @@ class Node:
         for reader in self.inputs:
             reader.drop()
 
+    def read_letters(self, operator: str) -> Reader:
+        """A reader of the dead letters of one of this node's operators."""
+        return self.letters.setdefault(operator, Outlet(operator, self._letters_taken, _nobody)).read()
+
+    def _letters_taken(self, items: int, nbytes: int) -> None:
+        """So many dead letters are done with."""
+
+    def _failed(self, failures: Sequence[Failure]) -> None:
+        """Pass on what was set aside to who reads it."""
+        if not self.letters:
+            return
+        now = [failure for failure in failures if failure.verdict == "dead_letter" and failure.name in self.letters]
+        for failure in now:
+            letter = self.network.letter(failure)
+            self.letters[failure.name].offer(Batch(0, [failure.index], [letter], 0.0))
+        self._tell()
+
     def _offer(self, batch: Batch) -> None:
         self.outlet.offer(batch)
         self._tell()
@@ -108,16 +131,23 @@ class Node:
         if not self.outlet.ended:
             self.network.note(error)
             self.outlet.end(error)
+            for letters in self.letters.values():
+                letters.end()
             self._leave()
             self._tell()
 
     def _tell(self) -> None:
-        for reader in self.outlet.readers:
-            if reader.node is not None:
-                self.network.touch(reader.node)
+        for outlet in (self.outlet, *self.letters.values()):
+            for reader in outlet.readers:
+                if reader.node is not None:
+                    self.network.touch(reader.node)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.outlet!r}>"
+
+
+def _nobody() -> None:
+    """That nobody reads the dead letters of a node changes nothing for it."""
 
 
 class SourceNode(Node):
@@ -213,6 +243,10 @@ class StageNode(Node):
         self.source: SourceNode | None = None
         self._capacity = capacity
 
+    @property
+    def operators(self) -> tuple[str, ...]:
+        return self.flow.operators
+
     def settle(self, now_s: float) -> None:
         flow, eager = self.flow, self.eager
         if self.inputs:
@@ -248,11 +282,22 @@ class StageNode(Node):
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         self.flow.finished(sent, result, now_s)
         if self.flow.untold:
-            self.network.failures += [(self, failure) for failure in self.flow.new_failures()]
+            failures = self.flow.new_failures()
+            self._failed(failures)
+            self.network.failures += [(self, failure) for failure in failures]
         self.network.touch(self)
 
     def broken(self, sent: Sent, error: BaseException) -> None:
         self.flow.broken(sent, error)
+        self.network.touch(self)
+
+    def _failed(self, failures: Sequence[Failure]) -> None:
+        routed = sum(failure.verdict == "dead_letter" and failure.name in self.letters for failure in failures)
+        self.flow.window.admit(routed)  # each is here until it is taken
+        super()._failed(failures)
+
+    def _letters_taken(self, items: int, nbytes: int) -> None:
+        self.flow.window.admit(-items)
         self.network.touch(self)
 
     def told(self, failures: int) -> None:
@@ -347,6 +392,7 @@ class GateNode(Node):
 
     def _apply(self, step: Step) -> None:
         self.network.failures += [(None, failure) for failure in step.failures]
+        self._failed(step.failures)
         self._due_s = step.due_s
         for batch, each in step.out:
             self._given.append((len(batch), each))
@@ -387,13 +433,15 @@ class GateNode(Node):
 class Network:
     """All nodes of a run. Not thread-safe: whoever holds the shell's lock may call it.
 
+    letter          makes the item that stands for a failure, for who reads dead letters
     submits, jobs   what the shell has to do after `settle`: it takes all of it out
     failures        items that raised and have not been told of, with the stage whose credit they hold
     errors          what ended nodes, each once, the first first
     consumer_waits  set by the shell: the consumer has nothing, and waits
     """
 
-    def __init__(self) -> None:
+    def __init__(self, letter: Callable[[Failure], Any] = repr) -> None:
+        self.letter = letter
         self.nodes: dict[str, Node] = {}
         self.ends: dict[str, Reader] = {}
         self.submits: list[tuple[StageNode, Sent]] = []
@@ -410,18 +458,29 @@ class Network:
         self.nodes[name] = node
         return node
 
-    def stage(self, flow: StageFlow, inputs: Sequence[str], capacity: Callable[[], int], *, alone: bool) -> StageNode:
-        """`alone`: it is the only one that reads its input, which then is pulled on its credit if it is a source."""
-        first = self.nodes[inputs[0]]
-        direct = first if alone and len(inputs) == 1 and isinstance(first, SourceNode) else None
-        node = StageNode(self, flow, () if direct else self._readers(inputs), capacity)
+    def stage(
+        self,
+        flow: StageFlow,
+        inputs: Sequence[str],
+        capacity: Callable[[], int],
+        *,
+        alone: bool,
+        letters: Sequence[str] = (),
+    ) -> StageNode:
+        """`alone`: it is the only one that reads its input, which then is pulled on its credit if it is a source.
+        `letters`: the operators whose dead letters it reads, too."""
+        first = self.nodes[inputs[0]] if alone and len(inputs) == 1 and not letters else None
+        direct = first if isinstance(first, SourceNode) else None
+        node = StageNode(self, flow, () if direct else self._readers(inputs, letters), capacity)
         if direct:
             node.source, direct.stage = direct, node
         self.nodes[flow.name] = node
         return node
 
-    def gate(self, name: str, gate: Gate, inputs: Sequence[str], account: Account) -> GateNode:
-        node = GateNode(self, name, gate, self._readers(inputs), account)
+    def gate(
+        self, name: str, gate: Gate, inputs: Sequence[str], account: Account, letters: Sequence[str] = ()
+    ) -> GateNode:
+        node = GateNode(self, name, gate, self._readers(inputs, letters), account)
         self.nodes[name] = node
         return node
 
@@ -430,8 +489,12 @@ class Network:
         self.ends[name] = self.nodes[name].outlet.read()
         return self.ends[name]
 
-    def _readers(self, inputs: Sequence[str]) -> list[Reader]:
-        return [self.nodes[name].outlet.read() for name in inputs]
+    def _readers(self, inputs: Sequence[str], letters: Sequence[str]) -> list[Reader]:
+        readers = [self.nodes[name].outlet.read() for name in inputs]
+        return readers + [self._node_of(operator).read_letters(operator) for operator in letters]
+
+    def _node_of(self, operator: str) -> Node:
+        return next(node for node in self.nodes.values() if operator in node.operators)
 
     # running
 

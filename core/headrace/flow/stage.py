@@ -130,6 +130,11 @@ class StageFlow:
     # the input side
 
     @property
+    def operators(self) -> tuple[str, ...]:
+        """The names of the operators that are fused here, in order."""
+        return self._account.operators
+
+    @property
     def open(self) -> bool:
         """Whether more input is wanted."""
         return not self._ended

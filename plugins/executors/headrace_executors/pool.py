@@ -1,4 +1,4 @@
-"""The executor `pool`: batches run on a `concurrent.futures.Executor` of the user's, which stays the user's to shut down."""
+"""The executor `pool`: batches run on a `concurrent.futures.Executor` of the user's, who shuts it down, too."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ LINGER_S = 0.005
 class ThreadedSettings:
     """The settings of the runner `threads`.
 
-    max_workers  batches that an operator without a `parallel_degree` may have running at once; None: as its executor says
+    max_workers  batches that an operator without a `parallel_degree` may run at once; None: as its executor says
     """
 
     max_workers: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="threads")))
