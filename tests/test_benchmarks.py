@@ -70,9 +70,21 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("rows")
 
 
-def test_every_thread_row_runs_with_right_results(tmp_path: Path) -> None:
-    rows, printed = run(BENCHMARKS / "bench_thread.py", tmp_path, "--only", "limit,headrace,bare,mp ThreadPool")
-    assert list(rows) == ["A1", "A2", "A3", "A4", "A5", "A7"]
+@pytest.mark.parametrize(
+    ("script", "only", "keys"),
+    [
+        ("bench_thread.py", "limit,headrace,bare,mp ThreadPool", ["A1", "A2", "A3", "A4", "A5", "A7"]),
+        (
+            "bench_pipeline.py",
+            "limit,headrace,bare,by hand,map and filter,without calls,mp ThreadPool,futures",
+            ["C2", "C3-2", "C3-4", "C3-8", "C4"],
+        ),
+    ],
+)
+def test_every_row_runs_with_right_results(tmp_path: Path, script: str, only: str, keys: list[str]) -> None:
+    """With the contenders that need no further package."""
+    rows, printed = run(BENCHMARKS / script, tmp_path, "--only", only)
+    assert list(rows) == keys
     for key, row in rows.items():
         assert {name: c["reason"] for name, c in row["contenders"].items() if c["reason"]} == {}, key
         assert all(c["rounds"] for c in row["contenders"].values()), key
