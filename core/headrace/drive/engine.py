@@ -198,9 +198,11 @@ class Engine:
         """Wait for something to take, or to tell of; not if there is something to do first, which is given back."""
         network = self._network
         network.consumer_waits = True
-        for node in network.nodes.values():  # some may go on just because the consumer waits
-            network.touch(node)
         work = self._settle()
+        if not work and network.stuck:  # some may go on just because the consumer waits
+            for node in network.nodes.values():
+                network.touch(node)
+            work = self._settle()
         if not work and self._todo:
             work = [self._todo.popleft()]
         if not (work or self._threaded):

@@ -44,6 +44,23 @@ class Job:
         self.do = do
 
 
+class Eager:
+    """Whether a reader of a node waits for what it gives, and has nothing. Found out only if somebody asks, as it takes
+    a look at all that comes behind."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __bool__(self) -> bool:
+        network = self._node.network
+        for reader in self._node.outlet.readers:
+            if not (reader.queue or reader.dropped) and network.waits(reader):
+                return True
+        return False
+
+
 class Node:
     """One node of the plan, as the network sees it."""
 
@@ -53,6 +70,7 @@ class Node:
         self.inputs = list(inputs)
         self.outlet = Outlet(name, self._taken, self._unwanted)
         self.letters: dict[str, Outlet] = {}  # for the dead letters of an operator, where another reads them
+        self.eager = Eager(self)
         for reader in self.inputs:
             reader.node = self
 
@@ -85,13 +103,6 @@ class Node:
     def plenty(self, reader: Reader) -> bool:
         """Whether so much is there for `reader`, or so little is to come, that it should not wait for more at once."""
         return True
-
-    @property
-    def eager(self) -> bool:
-        """Whether a reader waits for what this node gives, and has nothing."""
-        return any(
-            not (reader.queue or reader.dropped) and self.network.waits(reader) for reader in self.outlet.readers
-        )
 
     def _taken(self, items: int, nbytes: int) -> None:
         """All readers are done with so much."""
@@ -257,7 +268,7 @@ class StageNode(Node):
         if flow.exhausted and not flow.ready:
             self._end()
 
-    def _fill(self, eager: bool) -> None:
+    def _fill(self, eager: Eager) -> None:
         flow = self.flow
         for reader in self.inputs:
             while reader.queue and (granted := flow.reserve(eager=eager)):

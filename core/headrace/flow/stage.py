@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.batch import Where
     from headrace.flow.kernel import Kernel
     from headrace.flow.ledger import Account
+    from headrace.flow.network import Eager
     from headrace.flow.ordering import Slot
 
 
@@ -139,7 +140,7 @@ class StageFlow:
         """Whether more input is wanted."""
         return not self._ended
 
-    def reserve(self, *, eager: bool) -> int:
+    def reserve(self, *, eager: bool | Eager) -> int:
         """Credit for the items that the shell should pull next; 0 if it should wait. `eager` tells that the consumer
         waits: what it has and did not give back, it keeps for want of more."""
         granted = self.pullable(eager=eager)
@@ -147,7 +148,7 @@ class StageFlow:
         self._reserved += granted
         return granted
 
-    def pullable(self, *, eager: bool) -> int:
+    def pullable(self, *, eager: bool | Eager) -> int:
         """Items that `reserve` would grant. A pull that is small for want of credit or of need waits until it is worth
         its while, unless `eager`; then an empty stage gets an item in any case, as nothing else could go on."""
         if not self.open:
@@ -160,9 +161,9 @@ class StageFlow:
         granted = min(max(self._sizing.size, SMALL_PULL), free, ahead)
         if granted <= 0:
             alone = self._idle and not (self._reserved or self.ready or self._untold)
-            return 1 if eager and alone and self.window.used < self.window.items else 0
+            return 1 if alone and self.window.used < self.window.items and eager else 0
         small = granted < min(self._sizing.size, self._sizing.ahead // 2)
-        return 0 if small and not eager and self.running >= self._useful else granted
+        return 0 if small and self.running >= self._useful and not eager else granted
 
     def release(self, items: int) -> None:
         """Credit that was reserved and not used."""
@@ -196,7 +197,7 @@ class StageFlow:
 
     # the worker side
 
-    def next_batch(self, capacity: int, now_s: float, *, eager: bool = False) -> Sent | None:
+    def next_batch(self, capacity: int, now_s: float, *, eager: bool | Eager = False) -> Sent | None:
         """What to submit now, if anything. Counts as running until `finished` or `broken`. `eager` as in `reserve`."""
         if self._unwanted:
             self._recovery.clear()
@@ -216,7 +217,7 @@ class StageFlow:
             self.window.admit(sent.charge - len(sent.batch), sent.nbytes - sent.batch.nbytes)
         return sent
 
-    def _again(self, now_s: float, eager: bool) -> Sent | None:
+    def _again(self, now_s: float, eager: bool | Eager) -> Sent | None:
         # What was cut when items were cheaper is cut anew: now others can share it.
         affordable = self._affordable(self._sizing.size, eager)
         back = self._recovery.next(now_s) if affordable else None
@@ -228,7 +229,7 @@ class StageFlow:
             self._recovery.put(self._ordering.split(slot), rest)
         return self._sent(slot, batch)
 
-    def _fresh(self, eager: bool) -> Sent | None:
+    def _fresh(self, eager: bool | Eager) -> Sent | None:
         there = self._backlog.count
         size = self._sizing.size
         if self._ended and there < size * self.degree:
@@ -250,7 +251,7 @@ class StageFlow:
             nbytes += int(len(batch) * self._weight)
         return Sent(slot, batch, charge, nbytes)
 
-    def _affordable(self, items: int, eager: bool) -> int:
+    def _affordable(self, items: int, eager: bool | Eager) -> int:
         """As many of `items` as the window can hold when they have expanded; one at least, if it is alone."""
         if self._expansion == 1.0 and self.window.max_bytes is None:
             return items
@@ -260,12 +261,12 @@ class StageFlow:
             fitting = min(fitting, self._fitting_bytes(self.window.max_bytes - self.window.used_bytes))
         return max(fitting, 1 if alone else 0)
 
-    def _alone(self, eager: bool) -> bool:
+    def _alone(self, eager: bool | Eager) -> bool:
         """Whether an item may go whatever becomes of it: nothing runs beside it, so that one expansion at most goes
         beyond the window, and what is out there leaves room, or will not be taken before there is more."""
         if self.running:
             return False
-        return not self.window.over or not self._untaken or (eager and not self.ready)
+        return not self.window.over or not self._untaken or (not self.ready and bool(eager))
 
     def _fitting(self, alone: bool) -> int:
         """Items whose expansions fit the window."""
