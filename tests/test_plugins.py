@@ -20,6 +20,7 @@ import pytest
 from headrace import plugins
 from headrace.errors import PluginError
 from headrace.plan import PluginRef
+from headrace.plugins.finding import snapshot
 
 PRELUDE = """
 import json, sys, warnings
@@ -376,18 +377,18 @@ def test_an_unknown_name(kind: plugins.Kind, name: str, said: str) -> None:
 
 def test_a_kind_of_which_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plugins.GROUPS, "profile", "headrace.of_which_there_is_none")
-    plugins._snapshot(anew=True)
+    snapshot(anew=True)
     try:
         with pytest.raises(PluginError) as refused:
             plugins.profile("fast")
     finally:
         monkeypatch.undo()
-        plugins._snapshot(anew=True)
+        snapshot(anew=True)
     assert str(refused.value) == "no profile plugin 'fast'. None is installed"
 
 
 def test_where_headrace_can_be_imported_but_is_not_installed(site: Site) -> None:
-    for module in ("headrace.plugins", "attr", "attrs", "pluggy", "stevedore"):
+    for module in ("headrace.settings", "attr", "attrs", "pluggy", "stevedore"):
         folder = Path(sys.modules[module].__file__ or "").parent
         (site.folder / folder.name).symlink_to(folder)
     answer = site.run("answer = said(make, 'executor', 'thread')", "-S")
