@@ -5,82 +5,18 @@ What a user sees when one is wrong is compared word for word, and all the others
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import os
-import subprocess
 import sys
-import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distributions import AMONG_THEM, EXECUTOR, GOOD, HOOKS, WRONG, Site, named, zoo_in
 from headrace import plugins
 from headrace.errors import PluginError
 from headrace.plan import PluginRef
 from headrace.plugins.finding import snapshot
-
-PRELUDE = """
-import json, sys, warnings
-from headrace import plugins
-from headrace.plan import PluginRef
-
-def said(function, *arguments):
-    try:
-        return repr(function(*arguments))
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-
-def make(kind, name, **settings):
-    return plugins.make(kind, PluginRef(name, settings))
-"""
-
-
-class Site:
-    """A directory with installed distributions, as pip leaves them there, and a way to run a program that sees it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-
-    def install(
-        self,
-        project: str,
-        modules: Mapping[str, str],
-        entry_points: str,
-        *,
-        version: str = "1.0",
-        metadata: bool = True,
-    ) -> None:
-        info = f"{project.replace('-', '_')}-{version}.dist-info"
-        files = {f"{name}.py": textwrap.dedent(source) for name, source in modules.items()}
-        if metadata:
-            files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"
-        files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        files[f"{info}/entry_points.txt"] = textwrap.dedent(entry_points)
-        files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
-        for name, content in files.items():
-            (self.folder / name).parent.mkdir(exist_ok=True)
-            (self.folder / name).write_text(content)
-
-    def run(self, code: str, *options: str, path: tuple[Path, ...] = (), **environment: str) -> Any:
-        """What the program leaves in `answer`."""
-        program = f"{PRELUDE}\n{textwrap.dedent(code)}\nprint(json.dumps(answer))"
-        inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-        done = subprocess.run(
-            [sys.executable, *options, "-c", program],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(self.folder), *map(str, path), *inherited]),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout.splitlines()[-1])
+from headrace.profiles import SHIPPED
 
 
 @pytest.fixture
@@ -88,196 +24,18 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path / "site")
 
 
-EXECUTOR = """
-    from headrace.hookspecs import hookimpl
-    HEADRACE_API = 1
-    class Executor:
-        def __init__(self, name="", settings=None):
-            self.name, self.settings = name, settings
-        def open(self, stage): ...
-        def close(self, *, cancel=False, timeout_s=2.0): ...
-        def __repr__(self):
-            return f"<{self.name} of {__name__}, {self.settings}>"
-"""
-GOOD = f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name, settings, context):
-        return Executor(name, settings)
-"""
-
-
-def named(kind: plugins.Kind, *more: str) -> str:
-    """What follows "Installed: ": those of ours, asked for without our own code, and `more`."""
-    ours = importlib.metadata.entry_points(group=plugins.GROUPS[kind])
-    return ", ".join(sorted({*(each.name for each in ours), *more}))
-
-
 # All the wrong ones, side by side -----------------------------------------------------------------------------------
-
-WRONG: dict[str, tuple[str, str]] = {
-    # name of the plugin and of its module -> source, what the user sees
-    "lacks": (
-        "import no_such_module",
-        "{who} cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
-    ),
-    "exits": ("import sys\nsys.exit(3)", "{who} cannot be imported: SystemExit: 3"),
-    "asserts": ("assert False", "{who} cannot be imported: AssertionError"),
-    "skips": (
-        "class Skipped(BaseException): ...\nraise Skipped('not here')",
-        "{who} cannot be imported: Skipped: not here",
-    ),
-    "unsayable": (
-        "class Unsayable(Exception):\n    def __str__(self):\n        raise ValueError\nraise Unsayable",
-        "{who} cannot be imported: Unsayable",
-    ),
-    "garbled": ("def f(:", "{who} cannot be imported: SyntaxError: invalid syntax (garbled.py, line 1)"),
-    "unversioned": (
-        GOOD.replace("HEADRACE_API = 1", ""),
-        "{who} does not say which HEADRACE_API it was made for; this Headrace has 1",
-    ),
-    "newer": (
-        GOOD.replace("HEADRACE_API = 1", "HEADRACE_API = 2"),
-        "{who} was made for HEADRACE_API 2; this Headrace has 1: upgrade whichever is older",
-    ),
-    "stranger": (
-        f"""{GOOD}
-    @hookimpl
-    def headrace_make_exekutor(name):
-        return None
-""",
-        "{who} implements a hook that does not exist, headrace_make_exekutor. Did you mean 'headrace_make_executor'?",
-    ),
-    "renamed": (
-        f"""{GOOD}
-    @hookimpl(specname="headrace_quite_different_from_all")
-    def anything(name):
-        return None
-""",
-        "{who} implements a hook that does not exist, headrace_quite_different_from_all.",
-    ),
-    "misnamed_argument": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name, setings):
-        return Executor()
-""",
-        "{who} implements headrace_make_executor(name, setings), "
-        "but that hook gives (name, settings, context), by position",
-    ),
-    "misnamed_default": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name, setings: dict[str, int] | None = None):
-        return Executor()
-""",
-        "{who} implements headrace_make_executor(name, setings), "
-        "but that hook gives (name, settings, context), by position",
-    ),
-    "by_keyword": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name, *, settings):
-        return Executor()
-""",
-        "{who} implements headrace_make_executor(name, *, settings), "
-        "but that hook gives (name, settings, context), by position",
-    ),
-    "all_arguments": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(**arguments):
-        return Executor()
-""",
-        "{who} implements headrace_make_executor(**arguments), "
-        "but that hook gives (name, settings, context), by position",
-    ),
-    "unmarked": (
-        f"""{EXECUTOR}
-    def headrace_make_executor(name):
-        return Executor()
-""",
-        "{who} has headrace_make_executor, which is not a function marked with @hookimpl",
-    ),
-    "empty": ("HEADRACE_API = 1", "{who} does not implement headrace_make_executor"),
-    "wraps_only": (
-        f"""{EXECUTOR}
-    @hookimpl(wrapper=True)
-    def headrace_make_executor(name):
-        return (yield)
-""",
-        "{who} does not implement headrace_make_executor",
-    ),
-    "no_generator": (
-        f"""{GOOD}
-    @hookimpl(wrapper=True, specname="headrace_make_executor")
-    def around(name):
-        return None
-""",
-        "{who} does not fit the hooks: Plugin 'no_generator' for hook 'headrace_make_executor' hookimpl definition: "
-        "around(name) Declared as wrapper=True or hookwrapper=True but function is not a generator function",
-    ),
-    "watches": (
-        f"""{GOOD}
-    @hookimpl
-    def headrace_observe(run, dispatcher):
-        return None
-""",
-        "{who} implements headrace_observe, which is called only in modules that are listed in 'headrace.hooks'",
-    ),
-    "gives_none": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name):
-        return None
-""",
-        "{who} made nothing: its headrace_make_executor gave None",
-    ),
-    "gives_other": (
-        f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name):
-        return 7
-""",
-        "{who} made 7, which has no method 'open'",
-    ),
-    "odd_settings": (
-        f"""{GOOD}
-    @hookimpl
-    def headrace_settings():
-        return dict
-""",
-        "{who} gives <class 'dict'> as its settings, which is not an attrs class",
-    ),
-}
 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Every wrong plugin, each a distribution of its own, among some that are as they should be."""
-    site = Site(tmp_path_factory.mktemp("zoo"))
-    for name, (source, _) in WRONG.items():
-        site.install(f"{name.replace('_', '-')}-dist", {name: source}, f"[headrace.executors]\n{name} = {name}\n")
-    site.install("names-class-dist", {}, "[headrace.executors]\nnames_class = good:Executor\n")
-    site.install("no-module-dist", {}, "[headrace.executors]\nno_module = not a module!\n")
-    site.install("nameless-dist", {}, "[headrace.executors]\nnameless = no_such_module\n", metadata=False)
-    site.install("first-dist", {"first": GOOD}, "[headrace.executors]\ntwin = first\n", version="1.2")
-    site.install("second-dist", {"second": GOOD}, "[headrace.executors]\ntwin = second\n", version="0.9rc1")
-    raises = f"""{EXECUTOR}
-    @hookimpl
-    def headrace_make_executor(name):
-        raise RuntimeError("no driver found, says the constructor")
-"""
-    site.install("raises-dist", {"raises": raises}, "[headrace.executors]\nraises = raises\n")
-    falsy = GOOD.replace("class Executor:", "class Executor(list):")
-    site.install("falsy-dist", {"falsy": falsy}, "[headrace.executors]\nfalsy = falsy\n")
-    site.install("good-dist", {"good": GOOD}, "[headrace.executors]\ngood = good\nalso_good = good\n")
-    return site
+    return zoo_in(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture(scope="module")
 def seen(zoo: Site) -> dict[str, str]:
     """What a user sees of each plugin in the zoo, all in one process: the wrong ones first, and then the others."""
-    names = [*WRONG, "names_class", "no_module", "nameless", "twin", "raises", "falsy", "good", "also_good"]
+    names = [*WRONG, *AMONG_THEM]
     ours = ("serial", "thread")
     answer: dict[str, str] = zoo.run(
         f"""
@@ -341,8 +99,7 @@ def test_names_are_listed_without_importing_anything(zoo: Site) -> None:
     answer = zoo.run(
         "answer = [plugins.names('executor'), [m for m in ('exits', 'good', 'first') if m in sys.modules]]"
     )
-    wrong = [*WRONG, "names_class", "no_module", "nameless", "twin", "raises", "falsy", "good", "also_good"]
-    assert answer == [named("executor", *wrong).split(", "), []]
+    assert answer == [named("executor", *WRONG, *AMONG_THEM).split(", "), []]
 
 
 def test_only_the_one_that_is_chosen_is_imported(zoo: Site) -> None:
@@ -589,6 +346,48 @@ def test_a_profile_comes_from_a_package(site: Site) -> None:
     ]
 
 
+PROFILES = """
+    from headrace.hookspecs import hookimpl
+    from headrace.plan import PluginRef
+    from headrace.profiles import Profile
+    HEADRACE_API = 1
+    @hookimpl
+    def headrace_profile(name):
+        if name == "seven":
+            return 7
+        return Profile(name=name, runner=PluginRef("serial"), executor=PluginRef("thread", {"max_workers": 2}))
+"""
+
+
+def test_a_pipeline_runs_with_a_profile_from_a_package_among_wrong_ones(site: Site) -> None:
+    site.install("profiles-dist", {"good": PROFILES}, "[headrace.profiles]\nfast = good\nseven = good\n")
+    site.install("lacks-dist", {"lacks": "import no_such_module"}, "[headrace.profiles]\nlacks = lacks\n")
+    site.install("serial-dist", {"shadow": PROFILES}, "[headrace.profiles]\nserial = shadow\n", version="3.1")
+    for name in ("one", "two"):
+        site.install(f"{name}-dist", {name: PROFILES}, f"[headrace.profiles]\ntwin = {name}\n")
+    answer = site.run(
+        """
+        from headrace import Pipeline
+        def squares(profile):
+            return Pipeline("p", profile=profile).source("n", range(4)).map("square", lambda n: n * n).execute().outputs
+        answer = [said(squares, name) for name in ("lacks", "seven", "serial", "twin", "fasd", "fast", "balanced")]
+        """
+    )
+    assert answer == [
+        "PluginError: profile plugin 'lacks' (module 'lacks' of lacks-dist 1.0) cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_module'",
+        "PluginError: profile plugin 'seven' (module 'good' of profiles-dist 1.0) gave 7, which is no headrace.Profile",
+        "PluginError: the profile 'serial' ships with Headrace, and module 'shadow' of serial-dist 3.1 brings another. "
+        "Uninstall that one",
+        "PluginError: 2 profile plugins are called 'twin': module 'one' of one-dist 1.0, and "
+        "module 'two' of two-dist 1.0. Uninstall all but one of them",
+        "PluginError: no profile 'fasd'. Did you mean 'fast'? Installed: "
+        f"{', '.join(sorted({*SHIPPED, 'fast', 'lacks', 'seven', 'twin'}))}",
+        "[0, 1, 4, 9]",
+        "[0, 1, 4, 9]",
+    ]
+
+
 def test_a_hook_that_is_optional_need_not_exist(site: Site) -> None:
     source = f"""{GOOD}
     @hookimpl(optionalhook=True)
@@ -629,11 +428,6 @@ def test_what_is_made_does_not_drag_the_manager_along() -> None:
 
 
 # What is always on --------------------------------------------------------------------------------------------------
-
-HOOKS = """
-    from headrace.hookspecs import hookimpl
-    HEADRACE_API = 1
-"""
 
 
 def wrapper(word: str) -> str:
@@ -692,12 +486,26 @@ WRONG_WATCHERS: dict[str, tuple[str, str]] = {
 """,
         "implements a hook that does not exist, headrace_observes. Did you mean 'headrace_observe'?",
     ),
+    "newer": (
+        HOOKS.replace("HEADRACE_API = 1", "HEADRACE_API = 2"),
+        "was made for HEADRACE_API 2; this Headrace has 1: upgrade whichever is older",
+    ),
+    "takes": (
+        f"""{HOOKS}
+    @hookimpl
+    def headrace_plan_made(plan, run):
+        return None
+""",
+        "implements headrace_plan_made(plan, run), but that hook gives (plan), by position",
+    ),
 }
 
 
 def test_what_is_always_on_is_loaded_in_isolation(site: Site) -> None:
     for name, (source, _) in WRONG_WATCHERS.items():
         site.install(f"{name}-dist", {name: source}, f"[headrace.hooks]\n{name} = {name}\n")
+    for name in ("zest", "zinc"):
+        site.install(f"{name}-dist", {name: HOOKS}, "[headrace.hooks]\nzwin = " + name)
     site.install("wraps-dist", {"wraps": wrapper("wrapped")}, "[headrace.hooks]\nwraps = wraps\n")
     site.install("good-dist", {"good": GOOD}, "[headrace.executors]\ngood = good\n")
     answer = site.run(
@@ -712,6 +520,9 @@ def test_what_is_always_on_is_loaded_in_isolation(site: Site) -> None:
     assert answer[2:] == [
         f"hooks plugin '{name}' (module '{name}' of {name}-dist 1.0) {WRONG_WATCHERS[name][1]}. It is left out"
         for name in sorted(WRONG_WATCHERS)
+    ] + [
+        "2 hooks plugins are called 'zwin': module 'zest' of zest-dist 1.0, and module 'zinc' of zinc-dist 1.0. "
+        "Uninstall all but one of them. It is left out"
     ]
 
 
@@ -750,4 +561,56 @@ def test_all_watchers_are_told_and_one_that_raises_is_passed_over(site: Site) ->
         ["module_a", "module_c"],
         f"{who} raised in headrace_plan_made: ValueError. It is passed over",
         f"{who} raised in headrace_observe: ValueError: no. It is passed over",
+    ]
+
+
+def test_a_run_gives_the_same_whatever_its_watchers_raise(site: Site) -> None:
+    good = f"""{HOOKS}
+    from headrace.events import PipelineFinished
+    told = []
+    @hookimpl
+    def headrace_plan_made(plan):
+        told.append(plan.name)
+    @hookimpl
+    def headrace_observe(run, dispatcher):
+        dispatcher.subscribe(lambda event: told.append(type(event).__name__), PipelineFinished)
+"""
+    wrong = {
+        "raises": "raise ValueError('no')",
+        "exits": "raise SystemExit(3)",
+        "asserts": "assert False",
+        "skips": "raise type('Skipped', (BaseException,), {})",
+    }
+    for name, line in wrong.items():
+        source = f"""{HOOKS}
+    @hookimpl
+    def headrace_plan_made():
+        {line}
+    @hookimpl
+    def headrace_observe():
+        {line}
+"""
+        site.install(f"{name}-dist", {f"{name}_hooks": source}, f"[headrace.hooks]\n{name} = {name}_hooks\n")
+    for name in ("a_good", "z_good"):  # before all of them, and after
+        site.install(f"{name}-dist", {name: good}, f"[headrace.hooks]\n{name} = {name}\n")
+    answer = site.run(
+        """
+        from headrace import Pipeline
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            outputs = Pipeline("p").source("n", range(3)).map("double", lambda n: 2 * n).execute().outputs
+        told = [sys.modules[name].told for name in ("a_good", "z_good")]
+        answer = [outputs, told, [str(each.message) for each in warned]]
+        """
+    )
+    said = {"asserts": "AssertionError", "exits": "SystemExit: 3", "raises": "ValueError: no", "skips": "Skipped"}
+    assert answer == [
+        [0, 2, 4],
+        [["p", "PipelineFinished"]] * 2,
+        [
+            f"hooks plugin '{name}' (module '{name}_hooks' of {name}-dist 1.0) raised in {hook}: {why}. "
+            "It is passed over"
+            for hook in ("headrace_plan_made", "headrace_observe")
+            for name, why in said.items()
+        ],
     ]

@@ -48,15 +48,23 @@ def profile(chosen: str | Profile) -> Profile:
     if isinstance(chosen, Profile):
         return chosen
     text(of="a profile's name, or a Profile").check("profile", chosen)
-    others = plugins.names("profile")
-    if chosen in SHIPPED and chosen in others:
-        raise PluginError(f"the profile '{chosen}' ships with Headrace, and a package brings another of that name")
-    if chosen in SHIPPED:
+    if ships(chosen):
         return SHIPPED[chosen]
+    others = plugins.names("profile")
     if chosen in others:
         found = plugins.profile(chosen)
         if isinstance(found, Profile):
             return found
-        raise PluginError(f"profile plugin '{chosen}' gave {shorten(found)}, which is no headrace.Profile")
+        who = plugins.Installed.of("profile", plugins.find("profile", chosen))
+        raise PluginError(f"{who} gave {shorten(found)}, which is no headrace.Profile")
     known = sorted({*SHIPPED, *others})
     raise PluginError(f"no profile {shorten(chosen)}.{did_you_mean(chosen, known)} Installed: {', '.join(known)}")
+
+
+def ships(name: str) -> bool:
+    """Whether Headrace itself brings the profile of that name. Raises PluginError if a package brings it too."""
+    if name in SHIPPED and name in plugins.names("profile"):
+        packages = (each for each in plugins.installed() if (each.kind, each.name) == ("profile", name))
+        others = ", and ".join(each.place for each in packages)
+        raise PluginError(f"the profile '{name}' ships with Headrace, and {others} brings another. Uninstall that one")
+    return name in SHIPPED

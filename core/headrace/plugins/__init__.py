@@ -1,6 +1,7 @@
 """Plugins: stevedore answers which one, pluggy calls it.
 
     names("executor")                              what is installed, without importing any of it
+    installed()                                    the same of all kinds, with distribution and module
     make("executor", PluginRef("thread", {...}))   find, import, check, hold the settings against its class, make
     plugin_class("executor", "thread", "PipelineThreadExecutor")
     plan_made(plan); observe(run, dispatcher)      tell those that are always on
@@ -18,15 +19,19 @@ alone is called while they may wrap it, one module may stand behind two names (p
 plugin that does not fit is in nobody's way, and nothing is registered while another thread calls.
 """
 
-from headrace.plugins.finding import names
+from headrace.plugins.finding import find, installed, names
+from headrace.plugins.installed import Installed
 from headrace.plugins.kinds import GROUPS, Kind
 from headrace.plugins.loading import load
-from headrace.plugins.making import make, plugin_class, profile, settings_class
+from headrace.plugins.making import make, plugin_class, profile, settings, settings_class
 from headrace.plugins.watching import observe, plan_made
 
 __all__ = [
     "GROUPS",
+    "Installed",
     "Kind",
+    "find",
+    "installed",
     "load",
     "make",
     "names",
@@ -34,5 +39,6 @@ __all__ = [
     "plan_made",
     "plugin_class",
     "profile",
+    "settings",
     "settings_class",
 ]

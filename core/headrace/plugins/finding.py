@@ -9,14 +9,22 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 
 from headrace.errors import PluginError
+from headrace.plugins.installed import Installed
 from headrace.plugins.kinds import GROUPS, Kind
-from headrace.plugins.wording import distribution, reason, where
+from headrace.plugins.wording import reason
 from headrace.settings import did_you_mean
 
 
 def names(kind: Kind) -> list[str]:
     """The names of all installed plugins of a kind, sorted. Imports none of them."""
     return sorted({entry_point.name for entry_point in snapshot()[GROUPS[kind]]})
+
+
+def installed() -> Iterator[Installed]:
+    """All plugins, kind by kind, by their names. Imports none of them."""
+    for kind, group in GROUPS.items():
+        members = [Installed.of(kind, entry_point) for entry_point in snapshot()[group]]
+        yield from sorted(members, key=lambda each: (each.name, each.place))
 
 
 _taken: dict[str, list[EntryPoint]] | None = None
@@ -61,7 +69,10 @@ def _scan_each() -> Iterator[EntryPoint]:
 
 
 def find(kind: Kind, name: str) -> EntryPoint:
-    """The one entry point of that name. PluginError if there is none, or more than one."""
+    """The one entry point of that name. Imports nothing.
+
+    PluginError if there is none, or more than one, or if it names something else than a module.
+    """
     found = _called(kind, name)
     if not found:
         snapshot(anew=True)  # it may have been installed since
@@ -69,8 +80,11 @@ def find(kind: Kind, name: str) -> EntryPoint:
     if not found:
         raise PluginError(f"no {kind} plugin {name!r}.{did_you_mean(name, names(kind))} {_what_there_is(kind)}")
     if len(found) > 1:
-        twins = ", and ".join(sorted(map(where, found)))
+        twins = ", and ".join(sorted(Installed.of(kind, each).place for each in found))
         raise PluginError(f"{len(found)} {kind} plugins are called {name!r}: {twins}. Uninstall all but one of them")
+    if not all(part.isidentifier() for part in found[0].value.split(".")):
+        why = "an entry point of Headrace names a module, and nothing in it"
+        raise PluginError(f"{Installed.of(kind, found[0])} cannot be imported: {why}")
     return found[0]
 
 
@@ -79,10 +93,9 @@ def _called(kind: Kind, name: str) -> list[EntryPoint]:
 
 
 def _what_there_is(kind: Kind) -> str:
-    installed = names(kind)
-    listed = f"Installed: {', '.join(installed)}" if installed else "None is installed"
-    everything = (entry_point for group in snapshot().values() for entry_point in group)
-    if any(distribution(entry_point).startswith("headrace ") for entry_point in everything):
+    known = names(kind)
+    listed = f"Installed: {', '.join(known)}" if known else "None is installed"
+    if any(each.distribution == "headrace" for each in installed()):
         return listed
     return (
         f"{listed}. Headrace's own plugins are missing, for it can be imported but is not installed: run "

@@ -12,9 +12,10 @@ from stevedore.driver import DriverManager
 from headrace.errors import PluginError
 from headrace.plugins.checking import misfits
 from headrace.plugins.finding import find, snapshot
+from headrace.plugins.installed import Installed
 from headrace.plugins.kinds import Kind
 from headrace.plugins.manager import manager
-from headrace.plugins.wording import reason, who
+from headrace.plugins.wording import reason
 
 if TYPE_CHECKING:
     _DriverManager = DriverManager[ModuleType]
@@ -40,7 +41,7 @@ class Plugin:
         self.watched: PluginManager | None = None
 
     def __str__(self) -> str:
-        return who(self.kind, self.entry_point)
+        return str(Installed.of(self.kind, self.entry_point))
 
 
 _loaded: dict[tuple[Kind, str], Plugin] = {}
@@ -54,25 +55,22 @@ def fitting(kind: Kind, name: str) -> Plugin:
     entry_point = find(kind, name)
     module = _import(kind, entry_point)
     for misfit in misfits(kind, module):
-        raise PluginError(f"{who(kind, entry_point)} {misfit}")
+        raise PluginError(f"{Installed.of(kind, entry_point)} {misfit}")
     try:
         plugin = Plugin(kind, entry_point, module)
     except PluginValidationError as error:
         why = " ".join(str(error).split())
-        raise PluginError(f"{who(kind, entry_point)} does not fit the hooks: {why}") from error
+        raise PluginError(f"{Installed.of(kind, entry_point)} does not fit the hooks: {why}") from error
     return _loaded.setdefault((kind, name), plugin)
 
 
 def _import(kind: Kind, entry_point: EntryPoint) -> ModuleType:
-    if not all(part.isidentifier() for part in entry_point.value.split(".")):
-        why = "an entry point of Headrace names a module, and nothing in it"
-        raise PluginError(f"{who(kind, entry_point)} cannot be imported: {why}")
     try:
         driver = _Driver(entry_point.group, entry_point.name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a plugin that gives up must not end the program
-        raise PluginError(f"{who(kind, entry_point)} cannot be imported: {reason(error)}") from error
+        raise PluginError(f"{Installed.of(kind, entry_point)} cannot be imported: {reason(error)}") from error
     # Not `driver.driver`, which looks at whether a thing is true. And nothing was made on load: an error of the
     # plugin's own constructor would pass for one of stevedore's.
     return driver.extensions[0].plugin  # type: ignore[return-value]  # what an entry point loads, here a module

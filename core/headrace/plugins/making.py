@@ -33,6 +33,14 @@ def settings_class(kind: Kind, name: str) -> type | None:
     raise PluginError(f"{plugin} gives {shorten(found)} as its settings, which is not an attrs class")
 
 
+def settings(kind: Kind, ref: PluginRef) -> Any:
+    """An instance of the plugin's settings class from the raw settings; None if it takes none.
+
+    PluginError if the plugin cannot be had, SettingsError if the settings do not fit it.
+    """
+    return _instance(ref, settings_class(kind, ref.name), f"{kind} plugin '{ref.name}'")
+
+
 def make(kind: Kind, ref: PluginRef, context: Any = None) -> Any:
     """A new executor, runner, monitor or dispatcher.
 
@@ -40,9 +48,8 @@ def make(kind: Kind, ref: PluginRef, context: Any = None) -> Any:
     while it makes the thing comes through as it is.
     """
     plugin = fitting(kind, ref.name)
-    settings = _settings(ref, settings_class(kind, ref.name), f"{kind} plugin '{ref.name}'")
     answer = getattr(with_watchers(plugin).hook, ANSWERS[kind])
-    made = answer(name=ref.name, settings=settings, context=context)
+    made = answer(name=ref.name, settings=settings(kind, ref), context=context)
     if made is None:
         raise PluginError(f"{plugin} made nothing: its {ANSWERS[kind]} gave None")
     for method in METHODS[kind]:
@@ -60,7 +67,7 @@ def profile(name: str) -> Any:
     return found
 
 
-def _settings(ref: PluginRef, expected: Any, who: str) -> Any:
+def _instance(ref: PluginRef, expected: Any, who: str) -> Any:
     """An instance of the attrs class `expected` from the raw settings; None if there is no such class."""
     fields = {} if expected is None else {field.alias: field for field in attrs.fields(expected) if field.init}
     for key in ref.settings:

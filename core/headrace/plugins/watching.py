@@ -56,6 +56,8 @@ def _tell(hook: str, **arguments: Any) -> None:
     for watcher in _watchers():
         try:
             getattr(watcher.alone.hook, hook)(**arguments)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: a watcher that gives up must not end the run
             message = f"{watcher} raised in {hook}: {reason(error)}. It is passed over"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
