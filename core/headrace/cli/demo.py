@@ -13,7 +13,7 @@ import click
 
 from headrace.cli.census import census
 from headrace.cli.runs import Run, Tree, difference, take
-from headrace.cli.wording import shown
+from headrace.cli.wording import in_a_line, shown
 from headrace.errors import HeadraceError, PluginError, SettingsError
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -121,10 +121,6 @@ def failing_in_a_line() -> Iterator[None]:
         yield
     except (HeadraceError, OSError) as error:
         raise click.ClickException(in_a_line(error)) from error
-
-
-def in_a_line(error: BaseException) -> str:
-    return shown(" ".join(str(error).split()))
 
 
 def compare(serial: Run, other: Run) -> None:

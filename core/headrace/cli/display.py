@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from headrace.cli.census import Found, Letter, most_used
 from headrace.cli.runs import Run, Tree, Watch
-from headrace.cli.wording import shown
+from headrace.cli.wording import forgiving, shown
 
 NAMES = 10
 """How many of the most used names are shown."""
@@ -52,7 +51,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def show(tree: Tree, serial: Run, other: Run, output: str | None) -> None:
     """Print all there is to say about two runs that gave the same."""
-    console = Console(file=_forgiving(sys.stdout), highlight=False)
+    console = Console(file=forgiving(sys.stdout), highlight=False)
     console.print(_headline(f"Census of {shown(tree.root)}{_left_out(tree)}"), soft_wrap=True)
     console.print(_summary(other), "", sep="\n")
     if other.letters:
@@ -72,13 +71,6 @@ def _headline(text: str) -> Text:
 def _left_out(tree: Tree) -> str:
     there = [name for name in sorted(tree.without) if os.path.isdir(os.path.join(tree.root, name))]
     return f" without {', '.join(there)}" if there else ""
-
-
-def _forgiving(stream: TextIO) -> TextIO:
-    """The stream, which now shows what its encoding lacks (a letter in somebody's name) as an escape."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return stream
 
 
 def _summary(run: Run) -> Table:

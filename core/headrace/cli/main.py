@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from headrace.cli.demo import demo
+from headrace.cli.plugins import plugins
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -30,3 +31,4 @@ def main() -> None:
 
 
 main.add_command(demo)
+main.add_command(plugins)
