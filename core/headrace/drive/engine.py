@@ -6,7 +6,9 @@
 
     puller     a thread per source: makes, pulls and closes it; waits for credit
     hand       a thread for each node that calls the user's functions and has no workers: a sink, a stage in line
-    workers    the executors': the callback of a batch's future books its result and submits what may go next
+    workers    the executors': the callback of a batch's future books its result and submits what may go next; or, if
+               the function waits more than it computes, leaves that to the booker and goes on with the next batch
+    booker     one thread, begun when it is needed: books all results that have come at once, then waits a little
     clock      one thread, begun when a pull asks for more than one item or something falls due later: hands on what a
                slow pull has brought, so that no item waits for a later one; cuts batches that are late
     consumer   whoever iterates. Without threads (the runner `serial`) it pulls and does the work of the hands itself,
@@ -27,7 +29,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from math import inf
-from time import monotonic
+from queue import SimpleQueue
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from headrace.batch import Batch
@@ -54,6 +57,10 @@ PATIENCE_S = 1.5
 """Seconds that the end waits for what is held inside the user's code: the pool of threads must be gone half a second
 later, too."""
 
+BOOK_S = 0.0005
+"""Seconds between two rounds of the booker: workers have their next batch at hand, and can wait for another so long."""
+WAITED_S = 0.001
+"""A batch that took less is booked by its worker."""
 LATE_S = 0.001
 """What falls due less than this before the clock looks anyway does not wake it."""
 
@@ -104,6 +111,8 @@ class Engine:
         self._waiting: set[SourceNode] = set()  # those whose puller waits
         self._hands: dict[str, Hand] = {}
         self._todo: deque[Work] = deque()  # for the consumer's thread
+        self._results: SimpleQueue[tuple[StageNode, Sent, Future[BatchResult]] | None] = SimpleQueue()  # to be booked
+        self._books = False  # whether the booker has begun
         self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
         self._given: tuple[Reader, int, int] | None = None  # items and bytes that the consumer has
         self._clock = False  # whether it has begun
@@ -330,7 +339,44 @@ class Engine:
         return []
 
     def _called_back(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> None:
-        self._guard(partial(self._settled, node, sent, future))
+        if self._threaded and _waited(future) and self._leaves_to_booker():
+            self._results.put((node, sent, future))
+        else:
+            self._guard(partial(self._settled, node, sent, future))
+
+    def _leaves_to_booker(self) -> bool:
+        """Whether there is a booker, which is begun if need be; once the run is cancelled there is none."""
+        if not self._books or self._cancelled:
+            with self._lock:
+                if self._cancelled:
+                    return False
+                if not self._books:
+                    self._books = True
+                    self._start("book", "", self._book)
+        return True
+
+    def _book(self) -> None:
+        """What the booker does, to the end."""
+        next_s, more = 0.0, True
+        while more and (first := self._results.get()) is not None:
+            if (pause_s := next_s - monotonic()) > 0:
+                sleep(pause_s)
+            come = [first]
+            while more and not self._results.empty():
+                result = self._results.get()
+                more = result is not None
+                if result is not None:
+                    come.append(result)
+            del first
+            self._guard(partial(self._book_all, come))
+            next_s = monotonic() + BOOK_S
+
+    def _book_all(self, come: list[tuple[StageNode, Sent, Future[BatchResult]]]) -> list[Work]:
+        with self._lock:
+            for node, sent, future in come:
+                self._settled_one(node, sent, future.result())
+            come.clear()
+            return self._settle()
 
     def _settled(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> list[Work]:
         """Book what came of a batch; gives what to do next."""
@@ -341,13 +387,14 @@ class Engine:
         except BaseException as error:
             return self._broken(node, sent, error)
         with self._lock:
-            if self._cancelled:
-                node.flow.book(sent, result)  # nobody takes it, but it was done
-                return []
-            if not node.flow.expects(sent):  # it has run out of time
-                return []
-            node.finished(sent, result, monotonic())
+            self._settled_one(node, sent, result)
             return self._settle()
+
+    def _settled_one(self, node: StageNode, sent: Sent, result: BatchResult) -> None:
+        if self._cancelled:
+            node.flow.book(sent, result)  # nobody takes it, but it was done
+        elif node.flow.expects(sent):  # else it has run out of time
+            node.finished(sent, result, monotonic())
 
     def _given_up(self, node: StageNode, sent: Sent) -> list[Work]:
         """The executor cancelled a batch, and may hold a lock that a submit needs, as ThreadPoolExecutor.shutdown does:
@@ -540,6 +587,7 @@ class Engine:
             hands = [hand.changed for hand in self._hands.values()]
             for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
                 condition.notify_all()
+            self._results.put(None)
 
     def close(self) -> Leftovers:
         """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
@@ -553,6 +601,10 @@ class Engine:
             others = [each for each in self._threads if each.ident not in (None, threading.get_ident())]
             for thread in others:
                 thread.join(max(0.0, until_s - monotonic()))
+            while not self._results.empty():  # what came while the booker went
+                come = self._results.get()
+                if come is not None:
+                    self._guard(partial(self._book_all, [come]))
             self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
             for what in self._unheard:
                 warnings.warn(what, RuntimeWarning, stacklevel=2)
@@ -573,6 +625,15 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self._network!r}>"
+
+
+def _waited(future: Future[BatchResult]) -> bool:
+    """Whether a batch was on a core for less than half of a time that is worth speaking of."""
+    if future.cancelled() or future.exception() is not None:
+        return False
+    result = future.result()
+    took_s = result.ended_s - result.began_s
+    return took_s > WAITED_S and result.cpu_s < took_s / 2
 
 
 class Hand:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STRIDE_S = 0.001
 """Seconds of work that a stride aims at."""
+WATCHED_S = 0.004
+"""The same where somebody cuts the batch when it is late: each stride of a fused kernel costs a pass per operator."""
 FIRST_STRIDE = 16
 """A batch starts with this fraction of itself, and a stride has at most this many times the items of the one before: so
 a cost that has jumped since the batch was cut is noticed before much of it has been paid."""
@@ -130,7 +132,8 @@ class Kernel:
             late = self.limit_s is not None and now_s - began_s > self.limit_s
             if work.at >= size or work.stopped or batch.is_cut or late or control.cancelled or work.full:
                 break
-            stride = _next_stride(stride, now_s - last_s, work.share)
+            aim_s = WATCHED_S if control.watched else STRIDE_S
+            stride = _next_stride(stride, now_s - last_s, aim_s, work.share)
         return BatchResult(
             work.out,
             work.where,
@@ -155,9 +158,9 @@ class Kernel:
         return f"<Kernel {'+'.join(op.name for op in self.ops)}>"
 
 
-def _next_stride(stride: int, took_s: float, share: int | None) -> int:
-    """Items for the next stride: about STRIDE_S of work, and no more than `share`."""
-    fitting = int(stride * STRIDE_S / took_s) if took_s > 0 else stride * FIRST_STRIDE
+def _next_stride(stride: int, took_s: float, aim_s: float, share: int | None) -> int:
+    """Items for the next stride: about `aim_s` of work, and no more than `share`."""
+    fitting = int(stride * aim_s / took_s) if took_s > 0 else stride * FIRST_STRIDE
     wanted = min(stride * FIRST_STRIDE, fitting)
     return max(1, wanted if share is None else min(wanted, share))
 

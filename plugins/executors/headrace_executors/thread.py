@@ -1,9 +1,7 @@
 """The executor `thread`: batches run on a pool of threads.
 
 submit --> lane.pending --(a token per worker that may start)--> pool.tokens --> worker: runs the lane's batches
-                                                                     ^            until none is pending
-                                                                     '--- a result to call back with, while its
-                                                                          worker goes on with the next batch
+                                                                                  until none is pending
 
 pool    `_lock` guards the pool's threads, the number of idle ones, and of every lane: what is pending, how many
         workers are at it, how many of them are about to come back for more
@@ -16,7 +14,6 @@ import contextvars
 import threading
 from collections import deque
 from concurrent.futures import Future
-from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from time import monotonic
@@ -33,19 +30,12 @@ from headrace.hookspecs import hookimpl
 from headrace.settings import cores, flag, or_none, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from headrace.batch import Batch, BatchResult
     from headrace.plan import StageSpec
-
-    _Job = tuple[Batch, Future[BatchResult]]
 
 HEADRACE_API = 1
 
 _numbers = count(1)
-
-WAITED_S = 0.001
-"""A batch that took longer, and was on a core for less than half of it, waited."""
 
 
 def default_workers() -> int:
@@ -88,7 +78,7 @@ class ThreadLane:
         self._control = Control(watched=True)
         self._degree = degree
         self._depth = depth
-        self._pending: deque[_Job] = deque()
+        self._pending: deque[tuple[Batch, Future[BatchResult]]] = deque()
         self._workers = 0  # threads at work for this lane, or on their way to it
         self._returning = 0  # those of them that are calling back, and look for more work after that
         self._held: dict[str, Batch] = {}  # what the threads inside the user's code are at, by their names
@@ -139,17 +129,13 @@ class ThreadLane:
         name = threading.current_thread().name
         came_back = False
         while (job := self._next(name, came_back)) is not None:
-            came_back = False
-            while job is not None:
-                batch, future = job
-                job = None
-                if future.set_running_or_notify_cancel():
-                    came_back, job = self._run(name, batch, future)
-                    if not came_back and job is None:
-                        return False
+            batch, future = job
+            came_back = future.set_running_or_notify_cancel()
+            if came_back and not self._run(name, batch, future):
+                return False
         return True
 
-    def _next(self, name: str, came_back: bool) -> _Job | None:
+    def _next(self, name: str, came_back: bool) -> tuple[Batch, Future[BatchResult]] | None:
         with self._pool._lock:
             self._returning -= came_back
             if self._pending:
@@ -159,40 +145,27 @@ class ThreadLane:
             self._workers -= 1
             return None
 
-    def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> tuple[bool, _Job | None]:
-        """Whether the worker is still counted on and has called back, and what to do right now in place of that."""
-        tell: Callable[[], None]
-        waited = False
+    def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> bool:
         try:
             result = self._context.copy().run(self._kernel.run, batch, self._control, name)
         except BaseException as error:
-            tell = partial(future.set_exception, error)
+            back = self._back(name)
+            future.set_exception(error)
         else:
-            tell = partial(future.set_result, result)
-            took_s = result.ended_s - result.began_s
-            waited = took_s > WAITED_S and result.cpu_s < took_s / 2
-        back, job = self._back(name, waited)
-        if job is not None:
-            self._pool._send(tell)
-        else:
-            tell()
-        return back and job is None, job
+            back = self._back(name)
+            future.set_result(result)
+        return back
 
-    def _back(self, name: str, waited: bool) -> tuple[bool, _Job | None]:
-        """A worker is back from the user's code. Whether it is still counted on; and, if the function waits more than
-        it computes, the next batch: it can wait for that while another thread calls back."""
+    def _back(self, name: str) -> bool:
+        """A worker is back from the user's code; False if nobody counts on it any more."""
         with self._pool._lock:
             if self._held.pop(name, None) is None:
                 del self._pool._lost[name]
-                return False, None
-            if waited and self._pending and not self._closed:
-                job = self._pending.popleft()
-                self._held[name] = job[0]
-                return True, job
+                return False
             self._returning += 1
             if self._closed:
                 self._quiet.notify_all()
-            return True, None
+            return True
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         until_s = monotonic() + timeout_s
@@ -242,7 +215,7 @@ class PipelineThreadExecutor(Standalone):
             max_workers, max_memory_items, pipeline_depth, adaptive_batching, ordered, max_memory_bytes
         )
         self._lock = threading.RLock()
-        self._tokens: SimpleQueue[ThreadLane | Callable[[], None] | None] = SimpleQueue()
+        self._tokens: SimpleQueue[ThreadLane | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = 0  # threads that wait for a token
         self._wanted = 0  # threads that are to be started, for tokens that are there
@@ -267,8 +240,8 @@ class PipelineThreadExecutor(Standalone):
         """The degree of a stage that asks for `degree`: no more than `max_workers`, where that was given."""
         return min(degree or self.max_workers, self.settings.max_workers or degree or self.max_workers)
 
-    def _send(self, token: ThreadLane | Callable[[], None]) -> None:
-        """Send a thread to run a lane's batches, or to call: an idle one, or a new one."""
+    def _send(self, lane: ThreadLane) -> None:
+        """Send a worker to `lane`: an idle one, or a new one."""
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -276,7 +249,7 @@ class PipelineThreadExecutor(Standalone):
                 self._wanted += 1
             alone = bool(self._wanted and not self._starters)
             self._starters += alone
-        self._tokens.put(token)
+        self._tokens.put(lane)
         if alone:
             self._start_wanted()
 
@@ -312,14 +285,12 @@ class PipelineThreadExecutor(Standalone):
 
     def _work(self) -> None:
         self._start_wanted()
-        while (token := self._tokens.get()) is not None:
-            if not isinstance(token, ThreadLane):
-                token()
-            elif not token.run():
+        while (lane := self._tokens.get()) is not None:
+            if not lane.run():
                 with self._lock:
                     self._threads.remove(threading.current_thread())
                 return
-            del token  # an idle thread keeps nothing alive
+            del lane  # an idle thread keeps nothing alive
             with self._lock:
                 if self._wanted:
                     self._wanted -= 1  # this one takes the token that a new thread was to have
