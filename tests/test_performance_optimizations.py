@@ -8,12 +8,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from headrace import Pipeline, PipelineThreadExecutor
+from headrace import Pipeline, PipelineThreadExecutor, PluginRef
 
 WAIT_S = 10
 
@@ -109,6 +110,67 @@ class TestExecutorOverlap:
         pipeline.map("first", lambda number: meet(number) if number == 50 else number)
         pipeline.map("second", lambda number: meet(number) if number == 0 else number)
         assert pipeline.execute().outputs == list(range(200))
+
+
+class TestOperatorsTrulyInParallel:
+    """N equal operators are at work at the same time: in a chain, on branches, with a slow one beside them."""
+
+    @pytest.mark.parametrize("operators", [2, 4, 8])
+    def test_all_operators_of_a_chain_at_once(self, operators: int) -> None:
+        together = threading.Barrier(operators, timeout=WAIT_S)
+        met = []
+
+        def meet(stage: int, number: int) -> int:
+            if number == operators - stage:  # the first of them has come that far when the last is at its first item
+                together.wait()
+                met.append(stage)
+            return number
+
+        one_by_one = PluginRef("thread", {"adaptive_batching": False})  # or the item that is held holds up its stride
+        pipeline = Pipeline("chain").source("numbers", range(50))
+        for stage in range(operators):
+            pipeline.map(f"stage {stage}", partial(meet, stage), parallel_degree=1, executor=one_by_one)
+        assert pipeline.execute().outputs == list(range(50))
+        assert sorted(met) == list(range(operators))
+
+    def test_branches_at_once(self) -> None:
+        together = threading.Barrier(3, timeout=WAIT_S)
+
+        def meet(number: int) -> int:
+            if number == 0:
+                together.wait()
+            return number
+
+        pipeline = Pipeline("branches").source("numbers", range(50))
+        for name in ("one", "two", "three"):
+            pipeline.map(name, meet, inputs="numbers", parallel_degree=1)
+        assert set(map(len, pipeline.execute().outputs.values())) == {50}
+
+    def test_a_held_branch_holds_up_the_others_by_its_window_alone(self) -> None:
+        released, enough = threading.Event(), threading.Event()
+        seen = []
+
+        def hold(number: int) -> int:
+            assert number or released.wait(WAIT_S)
+            return number
+
+        def count_up(number: int) -> int:
+            seen.append(number)
+            if len(seen) == 100:
+                enough.set()
+            return number
+
+        def release() -> None:
+            assert enough.wait(WAIT_S)
+            released.set()
+
+        helper = threading.Thread(target=release)
+        helper.start()
+        pipeline = Pipeline("held", window=100).source("numbers", range(1_000))
+        pipeline.map("held", hold, inputs="numbers", parallel_degree=1).map("free", count_up, inputs="numbers")
+        result = pipeline.execute()
+        helper.join()
+        assert {name: len(outputs) for name, outputs in result.outputs.items()} == {"held": 1_000, "free": 1_000}
 
 
 class TestMemoryUnderControl:
