@@ -37,13 +37,15 @@ from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
 from headrace.drive.feeds import ItemFeed, Listen
 from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout
-from headrace.flow.network import Job, Network, SourceNode, StageNode
+from headrace.flow.gate_node import Job
+from headrace.flow.network import Network
+from headrace.flow.nodes import SourceNode, StageNode
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from headrace.batch import BatchResult, Failure
-    from headrace.flow.network import Node
+    from headrace.flow.nodes import Node
     from headrace.flow.outlet import Reader
     from headrace.flow.stage import Sent
 

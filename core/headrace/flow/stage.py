@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from headrace.batch import Where
     from headrace.flow.kernel import Kernel
     from headrace.flow.ledger import Account
-    from headrace.flow.network import Eager
+    from headrace.flow.nodes import Eager
     from headrace.flow.ordering import Slot
 
 
