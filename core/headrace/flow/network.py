@@ -115,7 +115,18 @@ class Network:
     def settle(self, now_s: float) -> None:
         """Move on all that can be moved. What is left to do for the shell is in `submits` and `jobs`."""
         while self._touched:
-            self._touched.popitem()[0].settle(now_s)
+            node = self._touched.popitem()[0]
+            node.settle(now_s)
+            for reader in node.inputs:
+                self._ask(reader)
+
+    def _ask(self, reader: Reader) -> None:
+        """Have those look again that are read by one who has just begun to wait: they may give what they would have
+        kept for a fuller batch, or for want of credit."""
+        hungry = not (reader.queue or reader.dropped) and self.waits(reader)
+        if hungry and not reader.hungry:
+            self.touch(self.nodes[reader.outlet.name])
+        reader.hungry = hungry
 
     def tick(self, now_s: float) -> None:
         """Look at what has fallen due."""

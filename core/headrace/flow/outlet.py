@@ -47,16 +47,17 @@ class Owed:
 
 class Reader:
     """One who reads an outlet. `over` tells that all has been taken and no more will come; `dropped` that it wants no
-    more. What it takes it gives back, in order, when it is done with it. `node` is who reads; None: the consumer."""
+    more. What it takes it gives back, in order, when it is done with it. `node` is who reads; None: the consumer.
+    `hungry` tells that those before it know that it waits."""
 
-    __slots__ = ("done", "dropped", "node", "outlet", "queue", "taken")
+    __slots__ = ("done", "dropped", "hungry", "node", "outlet", "queue", "taken")
 
     def __init__(self, outlet: Outlet) -> None:
         self.outlet = outlet
         self.node: Any = None
         self.queue: deque[Batch] = deque()
         self.taken = self.done = 0  # items, since the beginning
-        self.dropped = False
+        self.dropped = self.hungry = False
 
     @property
     def over(self) -> bool:
@@ -125,6 +126,7 @@ class Outlet:
             if not reader.dropped:
                 wanted = True
                 reader.queue.append(batch if len(self.readers) == 1 else batch.copy())
+                reader.hungry = False
         if not wanted:
             self.passed(items, nbytes)
 
