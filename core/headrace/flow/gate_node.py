@@ -92,7 +92,8 @@ class GateNode(Node):
         for port, items in enumerate(step.consumed):
             self._pay(port, items)
         if step.error is not None or step.stop or not (self._ports or step.due_s is not None):
-            self._end(self._error or step.error)
+            # That an item failed is news; that a zip's inputs are unequal only follows from what ended one of them.
+            self._end(step.error if step.failures else self._error or step.error)
 
     def _taken(self, items: int, nbytes: int) -> None:
         while items:

@@ -111,8 +111,8 @@ class Node:
         self._tell()
 
     def _end(self, error: BaseException | None = None) -> None:
+        self.network.note(error)
         if not self.outlet.ended:
-            self.network.note(error)
             self.outlet.end(error)
             for letters in self.letters.values():
                 letters.end()

@@ -121,7 +121,7 @@ class StageFlow:
         self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
         self._weight = 0.0  # bytes of outputs per input, where they are measured
         self._ended = False  # no more input
-        self._closing: BaseException | None = None  # what to raise once all that was before it is out
+        self._closing: list[BaseException] = []  # what to raise once all that was before it is out
         self._failed = False  # nothing behind some item is wanted any more
         self._unwanted = False  # nor is anything else
         self._reserved = 0  # credit given to the shell for a pull that is not over
@@ -184,13 +184,14 @@ class StageFlow:
         """No more input; `error` is what ended it, to be raised after all that came before."""
         if not self._ended:
             self._ended = True
-            self._closing = error
+            if error is not None:
+                self._closing.append(error)
             self._check_closing()
 
     def unwanted(self) -> None:
         """Nobody wants any of it any more: nothing else is begun, and what runs ends behind the items that it is at."""
         self._ended = self._failed = self._unwanted = True
-        self._closing = None
+        self._closing.clear()
         items, nbytes = self._backlog.clear()
         self.window.admit(-items, -nbytes)
         self.cut_all()
@@ -411,7 +412,7 @@ class StageFlow:
     @property
     def exhausted(self) -> bool:
         """Whether all that was to come has been put into `ready`."""
-        return self._ended and self._closing is None and self._idle
+        return self._ended and not self._closing and self._idle
 
     @property
     def _idle(self) -> bool:
@@ -491,29 +492,31 @@ class StageFlow:
 
     def _raise(self, slot: Slot, error: BaseException) -> None:
         """Nothing behind `slot` is wanted; `error` is raised once all that was before it is out."""
-        if slot.dropped:
+        if slot.dropped or self._unwanted:
             return
-        self._ended = self._failed = True
+        first, self._ended, self._failed = not self._failed, True, True
         items, nbytes = self._backlog.clear()
         self.window.admit(-items, -nbytes)
         if self._ordering.ordered:
+            self._closing.clear()
             for piece in self._ordering.cut(slot):
                 if isinstance(piece, Batch):
                     self.taken(len(piece), piece.nbytes)
             self._release(self._ordering.put(slot, error))
-        elif self._closing is None:
-            self._closing = error
+        elif first:  # ahead of what ended the input, which may be here already
+            self._closing.insert(0, error)
 
     def _check_closing(self) -> None:
         """What ended the input is raised when all that was taken in is out."""
         if not (self._ended and self._idle):
             return
-        if self._closing is None and self._capped and not self._failed:
-            self._closing = self._over_cap(None)
+        if not self._closing and self._capped and not self._failed:
+            over = self._over_cap(None)
+            if over is not None:
+                self._closing.append(over)
             self._capped = False
-        if self._closing is not None:
-            self.ready.append(self._closing)
-            self._closing = None
+        self.ready.extend(self._closing)
+        self._closing.clear()
 
     def _learn(self, result: BatchResult) -> None:
         if not result.done:
