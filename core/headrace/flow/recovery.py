@@ -42,10 +42,14 @@ class Recovery:
         self._ticket += 1
         heappush(self._later, (due_s, self._ticket, slot, again))
 
-    def next(self, now_s: float) -> tuple[Slot, Batch] | None:
-        """What goes next, if anything may; slots that nobody waits for any more are passed over."""
+    def ripen(self, now_s: float) -> None:
+        """What is due may go at once from here on: no clock needs to look after it."""
         while self._later and self._later[0][0] <= now_s:
             self.put(*heappop(self._later)[2:])
+
+    def next(self, now_s: float) -> tuple[Slot, Batch] | None:
+        """What goes next, if anything may; slots that nobody waits for any more are passed over."""
+        self.ripen(now_s)
         while self._now:
             slot, batch = heappop(self._now)[2:]
             if not slot.dropped:

@@ -104,6 +104,7 @@ class StageFlow:
         self.ready: deque[Batch | BaseException] = deque()
         self.window = Window(settings.window, settings.max_bytes)
         self._running: dict[Sent, float] = {}  # when each was sent, the oldest first
+        self._lingers = False  # whether a batch would have gone if the oldest had been out for longer
         self._linger_s = settings.linger_s
         self._late_s = LATE * aim(settings.aim_s, degree)
         self._failures: list[Failure] = []
@@ -203,6 +204,9 @@ class StageFlow:
         if self._unwanted:
             self._recovery.clear()
             return None
+        if self._recovery:
+            self._recovery.ripen(now_s)
+        self._lingers = False
         running = len(self._running)
         # A batch may go beyond its credit by one expansion, so that none waits at a worker while as many run as can.
         # Nor does an item whose time is measured.
@@ -211,8 +215,8 @@ class StageFlow:
             return None
         sent = self._again(now_s, eager) if self._recovery else None
         if sent is None and self._backlog.count:
-            enough = self._sizing.brief and running >= 1 and self._oldest_s + self._linger_s >= now_s
-            sent = None if enough else self._fresh(eager)
+            self._lingers = self._sizing.brief and running >= 1 and self._oldest_s + self._linger_s > now_s
+            sent = None if self._lingers else self._fresh(eager)
         if sent is not None:
             self._running[sent] = now_s
             self.window.admit(sent.charge - len(sent.batch), sent.nbytes - sent.batch.nbytes)
@@ -401,7 +405,7 @@ class StageFlow:
     def due_s(self) -> float | None:
         """When something falls due that no call will tell of."""
         dues = [] if self._recovery.due_s is None else [self._recovery.due_s]
-        if self._running and self._backlog.count and self._sizing.brief:
+        if self._running and self._lingers:
             dues.append(self._oldest_s + self._linger_s)
         dues += [since_s + self._late_s for sent, since_s in self._running.items() if not sent.cut][:1]
         if self._timeout_s is not None and self._running:
