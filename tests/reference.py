@@ -88,6 +88,14 @@ def run(items: Iterable[Any], steps: Iterable[Step], source: str = "source") -> 
     return outcome
 
 
+def through(steps: Iterable[Step], items: Iterable[Indexed]) -> tuple[Given, Outcome]:
+    """What `steps` make of `items`, which have their paths already."""
+    outcome, flow = Outcome(), iter(items)
+    for step in steps:
+        flow = _STEPS[step.kind](step, flow, outcome)
+    return _all(flow), outcome
+
+
 def _source(name: str, items: Iterable[Any], tally: Count) -> Iterator[Indexed]:
     position = count()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.batch import Batch
-from headrace.flow.gates import BatchGate, SinkGate, Step
+from headrace.flow.gates import BatchGate, MergeGate, SinkGate, Step, ZipGate
 from headrace.flow.kernel import Op
 from headrace.flow.ledger import Account
 
@@ -84,6 +84,125 @@ def test_batch_keeps_its_account() -> None:
     assert (tally.taken, tally.done, tally.emitted) == (7, 6, 2)  # one is still in the gate
     gate.end(0, 0.0)
     assert (tally.taken, tally.done, tally.emitted) == (7, 7, 3)
+
+
+def test_a_list_of_several_ports_counts_for_each_of_them() -> None:
+    gate = BatchGate(Account(("pairs",)), "pairs", 3, ports=2)
+    assert gate.feed(0, batch(0, 2), 0.0).out == []
+    step = gate.feed(1, batch(10, 3), 0.0)
+    assert [(out.data, each) for out, each in step.out] == [([[0, 1, 10]], (2, 1))]
+    assert gate.end(0, 0.0).out == []  # the other may still give more
+    assert [(out.data, each) for out, each in gate.end(1, 0.0).out] == [([[11, 12]], (0, 2))]
+
+
+def test_a_batch_says_what_it_lacks() -> None:
+    gate = BatchGate(Account(("pairs",)), "pairs", 3)
+    assert gate.lacks == (0, "")
+    gate.feed(0, batch(0, 1), 0.0)
+    assert gate.lacks == (2, "batch 'pairs' has 1 of the 3 items of a list")
+
+
+# Merge --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_merge_passes_on_what_comes_and_each_item_stands_for_one_of_its_port() -> None:
+    account = Account(("merge",))
+    gate = MergeGate(account, 3)
+    first, second = batch(0, 3), batch(7, 2)
+    assert [gate.feed(port, each, 0.0).out for port, each in ((2, first), (0, second))] == [
+        [(first, (0, 0, 1))],
+        [(second, (1, 0, 0))],
+    ]
+    for port in range(3):
+        step = gate.end(port, 0.0)
+        assert (step.out, step.error, step.due_s) == ((), None, None)
+    tally = account.tallies[0]
+    assert (tally.taken, tally.done, tally.emitted) == (5, 5, 5)
+
+
+# Zip ----------------------------------------------------------------------------------------------------------------
+
+
+def zipped(ports: int = 2, **more: Any) -> tuple[ZipGate, Account]:
+    account = Account(("zip",))
+    return ZipGate(account, "zip", tuple("abc"[:ports]), **more), account
+
+
+def tuples(step: Step) -> list[tuple[Any, tuple[Any, ...], tuple[int, ...]]]:
+    """Path and members of each tuple that a gate gave, and what it stands for."""
+    return [
+        (index, members, each) for out, each in step.out for index, members in zip(out.index, out.data, strict=True)
+    ]
+
+
+def test_a_zip_gives_what_is_whole_in_the_order_of_its_ports() -> None:
+    gate, account = zipped(3)
+    assert tuples(gate.feed(2, batch(20, 3), 0.0)) == []
+    assert tuples(gate.feed(0, batch(0, 1), 0.0)) == []
+    assert tuples(gate.feed(1, batch(10, 2), 0.0)) == [(0, (0, 10, 20), (1, 1, 1))]
+    assert tuples(gate.feed(0, batch(1, 4), 0.0)) == [(1, (1, 11, 21), (1, 1, 1))]
+    tally = account.tallies[0]
+    assert (tally.taken, tally.done, tally.emitted) == (10, 6, 2)
+
+
+def test_a_zip_of_equal_lengths_ends_without_an_error() -> None:
+    gate, account = zipped()
+    gate.feed(0, batch(0, 2), 0.0)
+    assert len(tuples(gate.feed(1, batch(10, 2), 0.0))) == 2
+    assert [gate.end(port, 0.0).error for port in (1, 0)] == [None, None]
+    assert account.tallies[0].done == account.tallies[0].taken == 4
+
+
+def test_a_port_that_has_ended_still_gives_what_it_has() -> None:
+    gate, _ = zipped()
+    gate.feed(0, batch(0, 2), 0.0)
+    assert gate.end(0, 0.0).error is None
+    assert tuples(gate.feed(1, batch(10, 1), 0.0)) == [(0, (0, 10), (1, 1))]
+    step = gate.feed(1, batch(11, 1), 0.0)
+    assert tuples(step) == [(1, (1, 11), (1, 1))] and step.error is None
+    assert gate.end(1, 0.0).error is None
+
+
+@pytest.mark.parametrize("last", ["end", "feed"])
+def test_unequal_lengths_are_an_error_behind_all_whole_tuples(last: str) -> None:
+    """Whichever is heard of last: the end of the shorter, or the first item too many of the longer."""
+    gate, _ = zipped()
+    gate.feed(0, batch(0, 1), 0.0)
+    if last == "end":
+        assert gate.feed(1, batch(10, 3), 0.0).error is None
+        step = gate.end(0, 0.0)
+    else:
+        gate.end(0, 0.0)
+        step = gate.feed(1, batch(10, 3), 0.0)
+        assert tuples(step) == [(0, (0, 10), (1, 1))]
+    assert (step.error.operator, step.error.index, step.error.item) == ("zip", 11, 11)
+    assert "'a' ended before 'b'" in str(step.error)
+
+
+def test_what_is_missing_is_filled_once_a_port_has_ended() -> None:
+    gate, account = zipped(fill="-", fills=True)
+    assert tuples(gate.feed(1, batch(10, 3), 0.0)) == []  # the first may still give some
+    assert tuples(gate.feed(0, batch(0, 1), 0.0)) == [(0, (0, 10), (1, 1))]
+    step = gate.end(0, 0.0)
+    assert tuples(step) == [(11, ("-", 11), (0, 1)), (12, ("-", 12), (0, 1))] and step.error is None
+    assert tuples(gate.feed(1, batch(13, 1), 0.0)) == [(13, ("-", 13), (0, 1))]
+    assert gate.end(1, 0.0).error is None
+    tally = account.tallies[0]
+    assert (tally.taken, tally.done, tally.emitted) == (5, 5, 4)
+
+
+def test_a_zip_that_fills_waits_for_each_port_that_has_not_ended() -> None:
+    gate, _ = zipped(3, fills=True)
+    gate.feed(0, batch(0, 2), 0.0)
+    assert tuples(gate.end(1, 0.0)) == []
+    assert tuples(gate.feed(2, batch(20, 1), 0.0)) == [(0, (0, None, 20), (1, 0, 1))]
+    assert tuples(gate.end(2, 0.0)) == [(1, (1, None, None), (1, 0, 0))]
+
+
+def test_a_zip_says_whom_it_waits_for() -> None:
+    gate, _ = zipped(3)
+    gate.feed(1, batch(10, 1), 0.0)
+    assert gate.lacks == (1, "zip 'zip' waits for 'a' and 'c'")
 
 
 # Sink ---------------------------------------------------------------------------------------------------------------

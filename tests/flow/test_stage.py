@@ -531,6 +531,55 @@ def test_the_error_of_a_source_comes_after_all_that_it_gave() -> None:
     assert piece is error
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_item_that_fails_is_told_of_although_the_input_has_failed(ordered: bool) -> None:
+    """In order, the end of the input is behind the item; without, both are raised."""
+    flow, kernel = flow_of(Op("map", "map", raising_at(0)), ordered=ordered)
+    feed(flow, 0, 1)
+    sent = flow.next_batch(1, 0.0)
+    error = OSError()
+    flow.end(error)
+    flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    assert isinstance(flow.take(), OperatorFailed)
+    assert flow.take() is (None if ordered else error)
+    assert flow.exhausted and flow.take() is None
+
+
+def test_what_fails_when_nobody_wants_it_any_more_does_not_keep_a_stage_from_its_end() -> None:
+    flow, kernel = flow_of(
+        Op("first", "map", raising_at(0), attempts=2), Op("second", "map", raising_at(1)), ordered=False
+    )
+    flow._sizing.size = 2
+    feed(flow, 0, 2)
+    sent = flow.next_batch(1, 0.0)
+    assert len(sent.batch) == 2
+    flow.unwanted()
+    flow.finished(sent, kernel.run(sent.batch, Control()), 0.0)
+    assert flow.next_batch(1, 0.0) is None
+    assert flow.exhausted and flow.take() is None
+
+
+def test_a_second_batch_of_tiny_items_waits_for_the_linger_and_no_clock_for_a_worker() -> None:
+    flow, _ = flow_of(Op("map", "map", abs))
+    flow._sizing.brief = True
+    feed(flow, 0, 2)
+    assert flow.next_batch(1, 0.0) is not None
+    assert flow.next_batch(1, 0.0) is None and flow.due_s is None  # whatever the time, there is no worker for it
+    assert flow.next_batch(2, 0.0) is None and flow.due_s == 0.005
+    assert flow.next_batch(2, 0.005) is not None and flow.due_s is None
+
+
+def test_a_retry_that_is_due_and_has_no_worker_is_not_due_again() -> None:
+    flow, kernel = flow_of(Op("map", "map", raising_at(0), attempts=2))
+    feed(flow, 0, 2)
+    first, second = flow.next_batch(2, 0.0), flow.next_batch(2, 0.0)
+    assert second is not None
+    flow.finished(first, kernel.run(first.batch, Control()), 1.0)
+    assert flow.due_s == 1.0
+    assert flow.next_batch(1, 1.0) is None and flow.due_s is None
+    assert flow.next_batch(2, 1.0).batch.attempt == 2
+
+
 def test_no_more_is_pulled_than_the_window_holds_until_outputs_are_taken() -> None:
     flow, kernel = flow_of(Op("map", "map", abs), window=10)
     pulled = 0
