@@ -25,17 +25,18 @@ import contextvars
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from functools import partial
 from math import inf
-from queue import SimpleQueue
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
+from headrace.drive.booker import Booker, waited
 from headrace.drive.feeds import ItemFeed, Listen
+from headrace.drive.hand import Hand, Work
 from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout
 from headrace.flow.gate_node import Job
 from headrace.flow.network import Network
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from headrace.batch import BatchResult, Failure
+    from headrace.drive.booker import Come
     from headrace.flow.nodes import Node
     from headrace.flow.outlet import Reader
     from headrace.flow.stage import Sent
@@ -59,14 +61,8 @@ PATIENCE_S = 1.5
 """Seconds that the end waits for what is held inside the user's code: the pool of threads must be gone half a second
 later, too."""
 
-BOOK_S = 0.0005
-"""Seconds between two rounds of the booker: workers have their next batch at hand, and can wait for another so long."""
-WAITED_S = 0.001
-"""A batch that took less is booked by its worker."""
 LATE_S = 0.001
 """What falls due less than this before the clock looks anyway does not wake it."""
-
-Work = Callable[[], Sequence[Any] | None]
 
 
 class Engine:
@@ -113,8 +109,7 @@ class Engine:
         self._waiting: set[SourceNode] = set()  # those whose puller waits
         self._hands: dict[str, Hand] = {}
         self._todo: deque[Work] = deque()  # for the consumer's thread
-        self._results: SimpleQueue[tuple[StageNode, Sent, Future[BatchResult]] | None] = SimpleQueue()  # to be booked
-        self._books = False  # whether the booker has begun
+        self._booker = Booker(lambda come: self._guard(partial(self._book_all, come)))
         self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
         self._given: tuple[Reader, int, int] | None = None  # items and bytes that the consumer has
         self._clock = False  # whether it has begun
@@ -341,39 +336,10 @@ class Engine:
         return []
 
     def _called_back(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> None:
-        if self._threaded and _waited(future) and self._leaves_to_booker():
-            self._results.put((node, sent, future))
-        else:
+        if not (self._threaded and waited(future) and self._booker.put((node, sent, future))):
             self._guard(partial(self._settled, node, sent, future))
 
-    def _leaves_to_booker(self) -> bool:
-        """Whether there is a booker, which is begun if need be; once the run is cancelled there is none."""
-        if not self._books or self._cancelled:
-            with self._lock:
-                if self._cancelled:
-                    return False
-                if not self._books:
-                    self._books = True
-                    self._start("book", "", self._book)
-        return True
-
-    def _book(self) -> None:
-        """What the booker does, to the end."""
-        next_s, more = 0.0, True
-        while more and (first := self._results.get()) is not None:
-            if (pause_s := next_s - monotonic()) > 0:
-                sleep(pause_s)
-            come = [first]
-            while more and not self._results.empty():
-                result = self._results.get()
-                more = result is not None
-                if result is not None:
-                    come.append(result)
-            del first
-            self._guard(partial(self._book_all, come))
-            next_s = monotonic() + BOOK_S
-
-    def _book_all(self, come: list[tuple[StageNode, Sent, Future[BatchResult]]]) -> list[Work]:
+    def _book_all(self, come: list[Come]) -> list[Work]:
         with self._lock:
             for node, sent, future in come:
                 self._settled_one(node, sent, future.result())
@@ -589,7 +555,6 @@ class Engine:
             hands = [hand.changed for hand in self._hands.values()]
             for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
                 condition.notify_all()
-            self._results.put(None)
 
     def close(self) -> Leftovers:
         """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
@@ -603,10 +568,8 @@ class Engine:
             others = [each for each in self._threads if each.ident not in (None, threading.get_ident())]
             for thread in others:
                 thread.join(max(0.0, until_s - monotonic()))
-            while not self._results.empty():  # what came while the booker went
-                come = self._results.get()
-                if come is not None:
-                    self._guard(partial(self._book_all, [come]))
+            if not self._booker.close(max(0.0, until_s - monotonic())):
+                left += Leftovers(("headrace-book",))
             self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
             for what in self._unheard:
                 warnings.warn(what, RuntimeWarning, stacklevel=2)
@@ -627,35 +590,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self._network!r}>"
-
-
-def _waited(future: Future[BatchResult]) -> bool:
-    """Whether a batch was on a core for less than half of a time that is worth speaking of."""
-    if future.cancelled() or future.exception() is not None:
-        return False
-    result = future.result()
-    took_s = result.ended_s - result.began_s
-    return took_s > WAITED_S and result.cpu_s < took_s / 2
-
-
-class Hand:
-    """Does the work of one node, in its order, in one thread. Guarded by the engine's lock."""
-
-    def __init__(self, lock: threading.RLock) -> None:
-        self.changed = threading.Condition(lock)
-        self._work: deque[Work] = deque()
-
-    def put(self, work: Work) -> None:
-        self._work.append(work)
-        self.changed.notify()
-
-    def run(self, ended: Callable[[], bool]) -> None:
-        while True:
-            with self.changed:
-                while not (self._work or ended()):
-                    self.changed.wait()
-                if ended():
-                    return
-                work = self._work.popleft()
-            work()
-            del work
