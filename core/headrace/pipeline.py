@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain, count
 from operator import itemgetter
+from threading import RLock
 from time import monotonic
 from typing import Any, Self, Unpack, cast
 from weakref import WeakSet
@@ -13,7 +15,7 @@ from weakref import WeakSet
 from headrace import plugins
 from headrace.batch import Batch, order_key
 from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
-from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, owned
+from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, named_once, owned
 from headrace.errors import GraphError, HeadraceError, SettingsError, shorten
 from headrace.graph import Graph
 from headrace.operators import NO_FILL, OperatorOptions, Retry, checked, name_of
@@ -66,6 +68,7 @@ class Pipeline:
         self._fail_fast = fail_fast
         self._fuse = fuse
         self._runs: WeakSet[Run] = WeakSet()
+        self._runs_lock = RLock()  # reentrant: `stop` may come in a signal handler
         self._window = window
         self._max_bytes = max_bytes
         self._graph = Graph()
@@ -240,7 +243,9 @@ class Pipeline:
     def stop(self) -> None:
         """Have all runs of this pipeline end well, from any thread: no more is taken from the sources, what is in
         flight comes out, and the run gives its result."""
-        for run in tuple(self._runs):
+        with self._runs_lock:
+            runs = tuple(self._runs)
+        for run in runs:
             run.stop()
 
     def _batches(self, run: Run) -> Iterator[Batch]:
@@ -269,19 +274,29 @@ class Pipeline:
         plugins.plan_made(planned)
         run: Run = chosen.start(planned, context)
         plugins.observe(run, dispatcher)
-        self._runs.add(run)
+        with self._runs_lock:
+            self._runs.add(run)
+
+        names: list[str] = []
+
+        def end(executor: Executor, until_s: float) -> None:
+            names.extend(executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic())).names)
 
         def close() -> Leftovers:
+            names.clear()
             until_s = monotonic() + CLOSE_S
-            self._runs.discard(run)
-            left = run.close()
-            for executor in mine:
-                left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
-            context.session.close()
-            dispatcher.close(timeout_s=1.0)
-            return left
+            with self._runs_lock:
+                self._runs.discard(run)
+            left = Leftovers()
+            with ExitStack() as stack:  # all of it is closed, whatever raises
+                stack.callback(dispatcher.close, timeout_s=1.0)
+                stack.callback(context.session.close)
+                for executor in mine:
+                    stack.callback(end, executor, until_s)
+                left += run.close()
+            return left + Leftovers(tuple(names))
 
-        return run, close
+        return run, named_once(close)
 
     def _check_spent(self) -> None:
         """An iterator gives its items once: a second run would find it empty, in silence."""

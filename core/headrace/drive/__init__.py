@@ -5,7 +5,7 @@ from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, Listen, checked_orig
 from headrace.drive.opening import engine_of
 from headrace.drive.run import PlanRun
 from headrace.drive.standalone import Standalone
-from headrace.drive.stream import Stream, owned, warn_of
+from headrace.drive.stream import Stream, named_once, owned, warn_of
 
 __all__ = [
     "CLOSE_S",
@@ -18,6 +18,7 @@ __all__ = [
     "Stream",
     "checked_origin",
     "engine_of",
+    "named_once",
     "owned",
     "warn_of",
 ]

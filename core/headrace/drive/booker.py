@@ -56,10 +56,14 @@ class Booker:
         with self._lock:
             if self._closed:
                 return False
-            self._results.put(come)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="headrace-book", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="headrace-book", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads: then workers book themselves
+                    return False
+                self._thread = thread
+            self._results.put(come)
         return True
 
     def _work(self) -> None:

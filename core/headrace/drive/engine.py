@@ -27,6 +27,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from functools import partial
 from math import inf
 from time import monotonic
@@ -38,7 +39,7 @@ from headrace.drive.booker import Booker, waited
 from headrace.drive.feeds import ItemFeed, Listen
 from headrace.drive.hand import Hand, Work
 from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout
-from headrace.flow.gate_node import Job
+from headrace.flow.gate_node import GateNode, Job
 from headrace.flow.network import Network
 from headrace.flow.nodes import SourceNode, StageNode
 
@@ -169,7 +170,7 @@ class Engine:
             raise StopIteration
         if self._deadline_s is not None and monotonic() >= self._deadline_s:
             self._raised = True
-            raise PipelineTimeout("the run was not at its end at its deadline")
+            raise PipelineTimeout("the run was not at its end at its deadline") from self._first_error
         if self._fail_fast and network.errors:
             self._raise()
         for _ in range(len(self._turn)):
@@ -191,7 +192,14 @@ class Engine:
         errors = self._network.errors
         if not errors:
             raise StopIteration
+        for error in errors:
+            if not isinstance(error, Exception):  # Ctrl-C inside a source, which is nobody's failure
+                raise error
         raise errors[0] if len(errors) == 1 else PipelineFailed.of(errors)
+
+    @property
+    def _first_error(self) -> BaseException | None:
+        return next(iter(self._network.errors), None)
 
     def _served(self) -> None:
         self._nap_until_s = monotonic() + NAP_S if self._gave else 0.0
@@ -216,7 +224,7 @@ class Engine:
         if not (work or self._something()):
             if network.stuck:
                 self._raised = True
-                raise network.jam()
+                raise network.jam() from self._first_error
             self._output.wait(self._patience_s())
             if not self._threaded:
                 work = self._look(monotonic())
@@ -233,13 +241,13 @@ class Engine:
         if self._deadline_s is not None:
             ends.append(self._deadline_s)
         if not self._threaded and (due_s := self._network.due_s) is not None:
-            ends.append(due_s)
+            ends.append(max(due_s, now_s + LATE_S))
         return max(0.0, min(ends) - now_s) if ends else None
 
-    def _tell(self, failures: list[tuple[StageNode | None, Failure]]) -> None:
+    def _tell(self, failures: list[tuple[StageNode | GateNode, Failure]]) -> None:
         """Tell of failures and let them go. In the consumer's thread and before what comes behind them: once a run is
         at its end, all of them have been told."""
-        told = Counter(node for node, _ in failures if node is not None)
+        told = Counter(node for node, _ in failures)
         if self._listen is not None:
             for _, failure in failures:
                 self._listen(failure)
@@ -406,7 +414,7 @@ class Engine:
         try:
             self._feeds[node.name].close()
         except BaseException as caught:
-            if self._cancelled:
+            if self._cancelled or not node.open:
                 what = f"source '{node.name}' raised while it was closed"
                 self._unheard.append(f"{what}: {type(caught).__name__}: {caught}")
             error = error or caught
@@ -489,7 +497,9 @@ class Engine:
                     return
                 pulling = any(node.pulling for node in self._sources)
                 # While pulls go on, to look every now and then is cheaper than to be woken for each of them.
-                timeout_s = self._linger_s if pulling or self._pulls != seen else self._until_due()
+                timeout_s = self._until_due()
+                if (pulling or self._pulls != seen) and self._linger_s is not None:
+                    timeout_s = self._linger_s if timeout_s is None else min(self._linger_s, timeout_s)
                 seen = self._pulls
                 self._clock_until_s = inf if timeout_s is None else monotonic() + timeout_s
                 self._ticking.wait(timeout_s)
@@ -522,7 +532,7 @@ class Engine:
 
     def _until_due(self) -> float | None:
         due_s = self._network.due_s
-        return None if due_s is None else max(0.0, due_s - monotonic())
+        return None if due_s is None else max(LATE_S, due_s - monotonic())
 
     # the end
 
@@ -537,7 +547,11 @@ class Engine:
 
     def stop(self) -> None:
         """No more from the sources; what is in flight comes out. From any thread."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # a signal handler has interrupted this thread in the middle of a change
+            threading.Thread(target=self.stop, name="headrace-stop", daemon=True).start()
+            return
         with self._lock:
+            self._network.stop()
             for node in self._sources:
                 if node.open:
                     node.arrived(self._feeds[node.name].collect() if node.pulling else None, over=False)
@@ -552,6 +566,9 @@ class Engine:
             self._cancelled = True
             for stage in self._stages:
                 stage.flow.cut_all()
+            for node in self._network.nodes.values():
+                if isinstance(node, GateNode):
+                    node.gate.cancel()
             hands = [hand.changed for hand in self._hands.values()]
             for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
                 condition.notify_all()
@@ -574,8 +591,9 @@ class Engine:
             for what in self._unheard:
                 warnings.warn(what, RuntimeWarning, stacklevel=2)
         if not self._threads:  # also the second time: the first may have come while the consumer was inside a source
-            for feed in self._feeds.values():
-                feed.close()
+            with ExitStack() as stack:  # all of them, whatever raises
+                for feed in self._feeds.values():
+                    stack.callback(feed.close)
         return self._leftovers
 
     def _start(self, role: str, name: str, work: Work) -> None:

@@ -47,6 +47,7 @@ def engine_of(
     the thread of the consumer. With `linger_s=None` no thread is begun; what has no workers is done by the consumer.
     """
     network, lanes, inline = Network(DeadLetter.of), {}, set()
+    network.window = plan.window
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
     measured = any(isinstance(node, StageNode) and node.flow.max_bytes for node in plan.nodes)
     feeds: dict[str, ItemFeed] = {}

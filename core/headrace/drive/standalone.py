@@ -13,7 +13,7 @@ from headrace.batch import Failure
 from headrace.contracts import Executor, Leftovers
 from headrace.drive.feeds import CLOSE_S, LAST_S, checked_origin
 from headrace.drive.opening import engine_of
-from headrace.drive.stream import Stream, owned, warn_of
+from headrace.drive.stream import Stream, named_once, owned, warn_of
 from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
@@ -91,9 +91,12 @@ class Standalone(ABC):
 
         def close() -> Leftovers:
             until_s = monotonic() + CLOSE_S
-            left = running.close()
-            if executor is not self:
-                left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
+            left = Leftovers()
+            try:
+                left += running.close()
+            finally:
+                if executor is not self:
+                    left += executor.close(cancel=True, timeout_s=max(LAST_S, until_s - monotonic()))
             return left
 
         def check() -> None:
@@ -103,8 +106,9 @@ class Standalone(ABC):
         def report() -> RunReport:
             return run_report(plan.name, "", ledger, plan.made_of(), monotonic() - began_s, ended=running.ended)
 
-        batches = owned(map(itemgetter(1), running), close, check)
-        return Stream(batches, running.cancel, close, f"'{plan.name}'", lambda: dead_letters, report)
+        end = named_once(close)
+        batches = owned(map(itemgetter(1), running), end, check)
+        return Stream(batches, running.cancel, end, f"'{plan.name}'", lambda: dead_letters, report)
 
     def __enter__(self) -> Self:
         self.entered = True

@@ -40,6 +40,7 @@ class Stream(Iterator[Any]):
         self._batches = batches
         self._items = chain.from_iterable(batches)
         self._cancel = cancel
+        self._consumer: int | None = None
         self._end = end
         self._name = name
         self._dead_letters = dead_letters
@@ -56,16 +57,18 @@ class Stream(Iterator[Any]):
         return self._report()
 
     def __iter__(self) -> Iterator[Any]:
+        self._consumer = threading.get_ident()
         return self._items
 
     def __next__(self) -> Any:
+        self._consumer = threading.get_ident()
         return next(self._items)
 
     def close(self) -> None:
         """End the run now. What was not taken is dropped. From any thread; safe to call twice."""
         self._cancel()
-        state = getgeneratorstate(self._batches)
-        if state == GEN_RUNNING:  # the consumer waits in it, and may never ask again
+        running = getgeneratorstate(self._batches) == GEN_RUNNING  # the consumer waits in it, and may never ask again
+        if running or self._consumer not in (None, threading.get_ident()):  # or asks while this ends it
             warn_of(self._end())
         else:
             self._throw()
@@ -131,6 +134,21 @@ def _close_aside(close: Callable[[], Leftovers]) -> None:
         thread.start()
     except RuntimeError:  # the interpreter ends, or the system gives no more threads
         warn_of(close())
+
+
+def named_once(close: Callable[[], Leftovers]) -> Callable[[], Leftovers]:
+    """The same, except that what could not be ended is named once, whoever closes how often."""
+    told = False
+
+    def close_again() -> Leftovers:
+        nonlocal told
+        left = close()
+        if told:
+            return Leftovers()
+        told = bool(left)
+        return left
+
+    return close_again
 
 
 def warn_of(leftovers: Leftovers) -> None:

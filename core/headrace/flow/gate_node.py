@@ -43,9 +43,11 @@ class GateNode(Node):
         self._due_s: float | None = None
         self._error: BaseException | None = None
         self._stepping = False
+        self._set_aside = 0  # failures not told of, and dead letters not taken: no more is begun while there are many
 
     def settle(self, now_s: float) -> None:
-        while not (self._stepping or self.outlet.ended) and self._next(now_s):
+        most = self.network.window
+        while not (self._stepping or self.outlet.ended or self._set_aside >= most) and self._next(now_s):
             pass
 
     def _next(self, now_s: float) -> bool:
@@ -83,7 +85,9 @@ class GateNode(Node):
         self.network.touch(self)
 
     def _apply(self, step: Step) -> None:
-        self.network.failures += [(None, failure) for failure in step.failures]
+        self.network.failures += [(self, failure) for failure in step.failures]
+        self._set_aside += len(step.failures)
+        self._set_aside += sum(each.verdict == "dead_letter" and each.name in self.letters for each in step.failures)
         self._failed(step.failures)
         self._due_s = step.due_s
         for batch, each in step.out:
@@ -106,6 +110,15 @@ class GateNode(Node):
                 self._pay(port, members * gone)
         self.network.touch(self)
 
+    def told(self, failures: int) -> None:
+        """So many of the failures that `Network.new_failures` gave have been told and let go."""
+        self._set_aside -= failures
+        self.network.touch(self)
+
+    def _letters_taken(self, items: int, nbytes: int) -> None:
+        self._set_aside -= items
+        self.network.touch(self)
+
     def _pay(self, port: int, items: int) -> None:
         """So many more items are through, in the order in which they came in."""
         if items:
@@ -116,7 +129,7 @@ class GateNode(Node):
 
     @property
     def due_s(self) -> float | None:
-        return self._due_s
+        return None if self._stepping or self._set_aside >= self.network.window else self._due_s
 
     @property
     def busy(self) -> bool:

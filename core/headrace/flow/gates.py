@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from headrace.flow.ledger import Account
 
 
+LIMIT_S = 0.02
+"""A sink looks up after so many seconds."""
+
+
 class Step:
     """What a gate did.
 
@@ -74,6 +78,12 @@ class Gate:
         """No more will come in at `port`."""
         return Step()
 
+    def cancel(self) -> None:
+        """Call no function of the user's any more. From any thread, while another may be in `feed`."""
+
+    def stop(self) -> None:
+        """The user has stopped the sources, wherever they were."""
+
     @property
     def lacks(self) -> tuple[int, str]:
         """How many items more it needs before it can give anything, and what it waits for in words; (0, "") if for
@@ -113,6 +123,10 @@ class ZipGate(Gate):
         self._fills = fills
         self._held: list[deque[tuple[Path, Any]]] = [deque() for _ in inputs]
         self._ended = [False] * len(inputs)
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         self._tally.taken += len(batch)
@@ -129,8 +143,18 @@ class ZipGate(Gate):
             out.append(self._tuples(count, born_s))
         short = [at for at, held in enumerate(self._held) if self._ended[at] and not held]
         if short and not self._fills and any(self._held):
-            return Step(out, error=self._unequal(short[0]))
+            if not self._stopped:
+                return Step(out, error=self._unequal(short[0]))
+            self._tally.skipped += sum(map(len, self._held))
+            return Step(out, consumed=tuple(self._drop()))
         return Step(out)
+
+    def _drop(self) -> list[int]:
+        """Let go of all that is held; says how much that is, by port."""
+        counts = list(map(len, self._held))
+        for held in self._held:
+            held.clear()
+        return counts
 
     def _complete(self) -> int:
         """How many tuples can be made as things are."""
@@ -247,9 +271,15 @@ class SinkGate(Gate):
         self._todo: deque[tuple[int, Batch]] = deque()  # with the port that it came in at
         self._due_s: float | None = None  # when the first of them, which is tried again, may go
         self._open = ports
+        self._part: Batch | None = None  # what it is at
 
     def begin(self, run: str, seed: int) -> None:
-        self._kernel = Kernel((self._op,), name=run, seed=seed)
+        self._kernel = Kernel((self._op,), limit_s=LIMIT_S, name=run, seed=seed)
+
+    def cancel(self) -> None:
+        self._control.cancelled = True
+        if self._part is not None:
+            self._part.cut()
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         self._todo.append((port, batch))
@@ -269,7 +299,9 @@ class SinkGate(Gate):
         while self._todo and (self._due_s is None or self._due_s <= now_s):
             self._due_s = None
             port, part = self._todo.popleft()
+            self._part = part
             result = self._kernel.run(part, self._control)
+            self._part = None
             self._account.record(part, result)
             failures += result.failures
             consumed[port] += result.done
@@ -284,6 +316,9 @@ class SinkGate(Gate):
                 self._todo.appendleft((port, part.retry(ended)))
                 wait_s = delay_s(self._op, ended)
                 self._due_s = now_s + wait_s if wait_s else None
+            elif result.done < len(part):  # it has taken its time: first let the runner see to its deadline
+                self._due_s = now_s
+                break
         return Step(consumed=tuple(consumed), failures=failures, due_s=self._due_s)
 
     def _ends(self, failures: Sequence[Failure]) -> BaseException | None:

@@ -43,11 +43,12 @@ class Network:
 
     def __init__(self, letter: Callable[[Failure], Any] = repr) -> None:
         self.letter = letter
+        self.window = 10_000  # failures of a gate that wait
         self.nodes: dict[str, Node] = {}
         self.ends: dict[str, Reader] = {}
         self.submits: list[tuple[StageNode, Sent]] = []
         self.jobs: list[Job] = []
-        self.failures: list[tuple[StageNode | None, Failure]] = []
+        self.failures: list[tuple[StageNode | GateNode, Failure]] = []
         self.errors: list[BaseException] = []
         self.consumer_waits = False
         self._touched: dict[Node, None] = {}
@@ -107,6 +108,12 @@ class Network:
         """Whether whoever reads would take a batch now, if there were one."""
         return self.consumer_waits if reader.node is None else reader.node.wants()
 
+    def stop(self) -> None:
+        """The sources are about to end, wherever they are: what has no partner at a join is nobody's fault."""
+        for node in self.nodes.values():
+            if isinstance(node, GateNode):
+                node.gate.stop()
+
     def note(self, error: BaseException | None) -> None:
         """`error` has ended a node; those behind it end with the same."""
         if error is not None and not any(error is known for known in self.errors):
@@ -134,7 +141,7 @@ class Network:
             if (due_s := node.due_s) is not None and due_s <= now_s:
                 self.touch(node)
 
-    def new_failures(self) -> list[tuple[StageNode | None, Failure]]:
+    def new_failures(self) -> list[tuple[StageNode | GateNode, Failure]]:
         """What failed since the last call, in no order."""
         failures, self.failures = self.failures, []
         return failures

@@ -95,6 +95,7 @@ class Node:
 
     def _letters_taken(self, items: int, nbytes: int) -> None:
         """So many dead letters are done with."""
+        raise NotImplementedError
 
     def _failed(self, failures: Sequence[Failure]) -> None:
         """Pass on what was set aside to who reads it."""
