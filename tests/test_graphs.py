@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from headrace import (
     Pipeline,
     PipelineFailed,
     PipelineTimeout,
+    PluginError,
     PluginRef,
     Retry,
     SettingsError,
@@ -503,3 +505,177 @@ def test_where_am_i_in_a_sink_and_in_a_second_attempt(profile: str) -> None:
 
     numbers(profile, 4).sink("note", note, retries=1).execute()
     assert seen == [("note", 0, 1), ("note", 1, 1), ("note", 2, 1), ("note", 2, 2), ("note", 3, 1)]
+
+
+# What was found by trying -------------------------------------------------------------------------------------------
+
+
+@both
+def test_dead_letters_of_a_fused_operator_reach_their_reader(profile: str) -> None:
+    bad: list[DeadLetter] = []
+    pipeline = numbers(profile, 10).map("one", refuse(3), on_error="dead_letter", dead_letters="bad").map("two", same)
+    pipeline.sink("bad", bad.append)
+    assert pipeline.execute().outputs == {"two": [0, 1, 2, 4, 5, 6, 7, 8, 9], "bad": []}
+    assert [letter.index for letter in bad] == [3]
+
+
+@both
+def test_a_sink_that_sets_aside_stays_within_the_window(profile: str) -> None:
+    taken = given = most = 0
+
+    def refuse_all(item: int) -> None:
+        nonlocal taken
+        taken += 1
+        raise ValueError(item)
+
+    def store(letter: DeadLetter) -> None:
+        nonlocal given, most
+        most = max(most, taken - given)
+        given += 1
+
+    pipeline = numbers(profile, 3_000, window=10)
+    pipeline.sink("bad", refuse_all, on_error="dead_letter", dead_letters="store").sink("store", store)
+    pipeline.execute()
+    assert taken == given == 3_000
+    assert most <= 3 * 10  # what waits before it, what it is at, what was set aside
+
+
+@both
+def test_a_sink_heeds_the_deadline_and_is_called_no_more_behind_it(profile: str) -> None:
+    calls: list[int] = []
+
+    def slow(item: int) -> None:
+        calls.append(item)
+        time.sleep(0.01)
+
+    began_s = time.monotonic()
+    with pytest.raises(PipelineTimeout, match="pipeline 'numbers' was not at its end"):
+        numbers(profile).sink("slow", slow).sink("other", same, inputs="data").execute(timeout_s=0.3)
+    assert time.monotonic() - began_s < 2
+    called = len(calls)
+    for thread in threading.enumerate():
+        assert not thread.name.startswith("headrace-run")
+    assert len(calls) == called
+
+
+@both
+def test_errors_that_cannot_be_written_or_shown_are_set_aside_like_others(profile: str) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def work(item: int) -> int:
+        if item == 3:
+            raise Frozen(item)
+        if item == 5:
+            raise Mute
+        return item
+
+    result = numbers(profile, 7).map("work", work, on_error="dead_letter").execute()
+    assert result.outputs == [0, 1, 2, 4, 6]
+    assert [str(letter) for letter in result.dead_letters] == [
+        "'work' at item 3 (3): Frozen: 3",
+        "'work' at item 5 (5): Mute: its str raised ValueError",
+    ]
+    with pytest.raises(OperatorFailed, match=r"failed at item 5 .*: Mute: its str raised ValueError"):
+        numbers(profile, 7).map("work", lambda item: work(item) if item == 5 else item).execute()
+
+
+@both
+def test_all_sources_are_closed_though_one_of_them_raises(profile: str) -> None:
+    closed: list[str] = []
+
+    def source(name: str) -> Callable[[], Iterator[int]]:
+        def items() -> Iterator[int]:
+            try:
+                yield from count()
+            finally:
+                closed.append(name)
+                raise OSError(name)
+
+        return items
+
+    pipeline = Pipeline("closed", profile).source("a", source("a")).source("b", source("b"))
+    stream = pipeline.zip("pairs", inputs=["a", "b"]).stream()
+    assert next(stream) == (0, 0)
+    with pytest.warns(RuntimeWarning, match="raised while it was closed: OSError") as caught:
+        stream.close()
+    assert (sorted(closed), len(caught)) == (["a", "b"], 2)
+
+
+@both
+def test_a_join_is_not_at_fault_when_its_sources_are_stopped(profile: str) -> None:
+    pipeline = Pipeline("stopped", profile, window=100)
+
+    def short() -> Iterator[int]:
+        for number in count():
+            if number == 50:
+                pipeline.stop()
+            yield number
+
+    pipeline.source("short", short).source("long", count).zip("pairs", inputs=["short", "long"])
+    result = pipeline.execute()
+    assert result.outputs == [(number, number) for number in range(len(result.outputs))]
+
+
+@both
+def test_a_deadline_names_what_had_failed_before(profile: str) -> None:
+    pipeline = Pipeline("endless", profile, window=10).source("data", count)
+    pipeline.sink("bad", refuse(0), inputs="data").sink("good", same, inputs="data")
+    with pytest.raises(PipelineTimeout) as caught:
+        pipeline.execute(timeout_s=0.2)
+    assert "operator 'bad' failed at item 0" in str(caught.value.__cause__)
+
+
+def test_closing_from_another_thread_is_no_error_of_the_consumer() -> None:
+    for _ in range(20):
+        stream = Pipeline("closed", window=50).source("data", count).map("same", same, parallel_degree=2).stream()
+        next(stream)
+        closer = threading.Thread(target=stream.close)
+        closer.start()
+        for _item in stream:
+            pass
+        closer.join()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: numbers().map("a", same, size=3), TypeError, "map 'a' has no option 'size'"),
+        (lambda: numbers().map("a", same, kind="sink"), TypeError, "map 'a' has no option 'kind'"),
+        (lambda: numbers().map("a", same, max_workers=3), TypeError, "Did you mean 'parallel_degree'?"),
+        (lambda: numbers().map("a", same, inputs=3), SettingsError, "map 'a': inputs must be the name of an operator"),
+        (lambda: numbers().map("a", same, executor="thred").execute(), PluginError, "the executor of 'a': no executor"),
+        (lambda: numbers().execute(runner=ThreadBasedPipelineExecutor), SettingsError, "execute.runner must be"),
+        (lambda: numbers().sink("a", lambda item: (yield item)), SettingsError, "which runs nothing"),
+    ],
+)
+def test_wrong_use_is_refused_in_words(make: Callable[[], Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_dead_letters_have_no_place_in_a_zip() -> None:
+    pipeline = numbers().source("more", [1]).map("a", same, on_error="dead_letter", dead_letters="pairs")
+    pipeline.zip("pairs", inputs=["data", "more"])
+    with pytest.raises(GraphError, match="'a' sends its dead letters to 'pairs', which is a zip"):
+        pipeline.describe()
+    lists = numbers(window=2).map("a", same, on_error="dead_letter", dead_letters="lists").batch("lists", 5)
+    with pytest.raises(WindowTooSmall, match="lists of 5 items never fill under a window of 2"):
+        lists.describe()
+
+
+@both
+def test_a_list_that_may_go_early_slows_nothing_down(profile: str) -> None:
+    items = [bytes(1_000)] * 30
+    pipeline = Pipeline("bytes", profile, max_bytes=2_500).source("data", items).map("length", len, inputs="data")
+    pipeline.map("kept", same, inputs="data").batch("lists", 3, max_wait_s=WAIT_S)
+    began_s = time.monotonic()
+    result = pipeline.execute()
+    assert time.monotonic() - began_s < WAIT_S / 2
+    assert (len(result.outputs["length"]), len(result.outputs["lists"])) == (30, 10)

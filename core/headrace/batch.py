@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sys import maxsize
 
-from headrace.errors import OperatorFailed
+from headrace.errors import OperatorFailed, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Failure:
 
     def as_error(self) -> OperatorFailed:
         """What ends the run for this failure, the item's own error chained."""
-        error = OperatorFailed(self.name, self.index, self.item, f"{type(self.error).__name__}: {self.error}")
+        error = OperatorFailed(self.name, self.index, self.item, said(self.error))
         error.__cause__ = self.error
         return error
 

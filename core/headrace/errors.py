@@ -21,8 +21,22 @@ def shorten(value: object) -> str:
         return f"<{type(value).__name__} object, whose repr raised {type(error).__name__}>"
 
 
+def said(error: BaseException) -> str:
+    """The type of an error and what it says; one that cannot say anything is shown by its type."""
+    try:
+        words = str(error)
+    except Exception as other:
+        words = f"its str raised {type(other).__name__}"
+    if type(error).__name__ == "BdbQuit":  # a debugger was left, or found no terminal
+        words = "a debugger was left; breakpoint() works with the profile 'serial', in your own thread"
+    return f"{type(error).__name__}: {words}"
+
+
 class HeadraceError(Exception):
-    """The family of all errors that Headrace raises itself."""
+    """The family of all errors that Headrace raises itself. `result` is what the run had given by then, where one that
+    `Pipeline.execute` began has ended with it; else None."""
+
+    result: Any = None
 
 
 class SettingsError(HeadraceError, ValueError):
@@ -78,13 +92,11 @@ class OperatorFailed(HeadraceError):
 
     `operator` is the operator's name, `index` the path of the item from its source (None where a source or the
     opening of a sink failed), `item` what the operator was given, `reason` the original error in a line.
-    `result` is what the run had given by then: set by `Pipeline.execute`, else None.
     """
 
     def __init__(self, operator: str, index: object, item: object, reason: str) -> None:
         super().__init__(operator, index, item, reason)
         self.operator, self.index, self.item, self.reason = operator, index, item, reason
-        self.result: Any = None
 
     def __str__(self) -> str:
         at = "" if self.index is None else f" at item {self.index} ({shorten(self.item)})"
@@ -92,12 +104,7 @@ class OperatorFailed(HeadraceError):
 
 
 class PipelineFailed(HeadraceError, ExceptionGroup[Exception]):
-    """Several operators failed, each on its own branch: `exceptions` has what ended each, the first one first.
-
-    `result` is what the run had given by then: set by `Pipeline.execute`, else None.
-    """
-
-    result: Any = None
+    """Several operators failed, each on its own branch: `exceptions` has what ended each, the first one first."""
 
     @classmethod
     def of(cls, errors: Sequence[Any]) -> PipelineFailed:
@@ -108,9 +115,7 @@ class PipelineFailed(HeadraceError, ExceptionGroup[Exception]):
 
 
 class PipelineTimeout(HeadraceError, TimeoutError):
-    """A run that was not at its end at its deadline. `result` as in PipelineFailed."""
-
-    result: Any = None
+    """A run that was not at its end at its deadline."""
 
 
 class LeftoversWarning(RuntimeWarning):

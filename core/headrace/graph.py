@@ -50,8 +50,9 @@ class Graph:
                     f"operator '{operator.name}' sends its dead letters to '{to}', which is not in the pipeline."
                     f"{did_you_mean(to, self._operators)}"
                 )
-            if to is not None and self._operators[to].kind == "source":
-                raise GraphError(f"operator '{operator.name}' sends its dead letters to '{to}', which is a source")
+            kind = "" if to is None else self._operators[to].kind
+            if kind in ("source", "zip"):
+                raise GraphError(f"operator '{operator.name}' sends its dead letters to '{to}', which is a {kind}")
         try:
             TopologicalSorter(self._edges()).prepare()
         except CycleError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import iscoroutinefunction
+from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypedDict
 
 from attrs import field, frozen
@@ -78,12 +78,14 @@ class Retry:
     attempts   how often it is tried in all
     backoff_s  seconds before the second attempt, doubled before each further one; others go on meanwhile
     jitter     up to this share more, at random, so that what failed together does not come back together
+    max_backoff_s  longest such pause
     on         the errors after which it is tried again; others are final
     """
 
     attempts: int = field(default=3, validator=whole_number(at_least=1, of="attempts"))
     backoff_s: float = field(default=0.0, validator=seconds())
-    jitter: float = field(default=0.0, validator=number(at_least=0, of="the backoff"))
+    jitter: float = field(default=0.0, validator=number(at_least=0))
+    max_backoff_s: float = field(default=60.0, validator=seconds())
     on: tuple[type[BaseException], ...] = field(default=(Exception,), converter=_tuple)
 
     def __attrs_post_init__(self) -> None:
@@ -121,14 +123,10 @@ _RULES: dict[str, Rule] = {
 def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Operator:
     """An operator, or a SettingsError that names it and what is wrong with it."""
     text(of="an operator's name").check(f"{kind}.name", name)
-    for option in options:
-        if option not in Operator.__annotations__:
-            known = OperatorOptions.__annotations__
-            raise TypeError(f"{kind} '{name}' has no option '{option}'.{did_you_mean(option, known)}")
     for option, value in options.items():
         if option in _RULES:
             _RULES[option].check(f"{kind} '{name}': {option}", value)
-    check_function(f"{kind} '{name}': fn", options.get("fn"))
+    check_function(f"{kind} '{name}': fn", options.get("fn"), whole=kind not in ("filter", "sink"))
     _check_executor(name, kind, options.get("executor", "auto"))
     if options.get("dead_letters") is not None and options.get("on_error") != "dead_letter":
         raise SettingsError(
@@ -147,8 +145,23 @@ def name_of(fn: Any) -> str:
     return name if isinstance(name, str) and name else type(fn).__name__
 
 
-def check_function(where: str, fn: Any) -> None:
-    """Refuse a coroutine function, which would do nothing, and in silence."""
+def check_options(kind: str, name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what is no option of `map`, `filter` and `flat_map`, as Python does for an argument."""
+    known = OperatorOptions.__annotations__
+    for option in options:
+        if option not in known:
+            alias = {"max_workers": "parallel_degree", "workers": "parallel_degree"}.get(option)
+            hint = f" Did you mean '{alias}'?" if alias else did_you_mean(option, known)
+            raise TypeError(f"{kind} '{name}' has no option '{option}'.{hint}")
+
+
+def check_function(where: str, fn: Any, *, whole: bool = True) -> None:
+    """Refuse a coroutine function, which would do nothing, and in silence; and a generator function, unless what it
+    gives is wanted as a `whole`."""
+    if not whole and isgeneratorfunction(fn):
+        raise SettingsError(
+            f"{where} must be a plain function; got the generator function {shorten(fn)}, which runs nothing"
+        )
     if iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - not a test for callability
         raise SettingsError(
             f"{where} must be a plain function; got the coroutine function {shorten(fn)}, "

@@ -16,9 +16,9 @@ from headrace import plugins
 from headrace.batch import Batch, order_key
 from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, named_once, owned
-from headrace.errors import GraphError, HeadraceError, SettingsError, shorten
+from headrace.errors import GraphError, HeadraceError, PluginError, SettingsError, shorten
 from headrace.graph import Graph
-from headrace.operators import NO_FILL, OperatorOptions, Retry, checked, name_of
+from headrace.operators import NO_FILL, OperatorOptions, Retry, check_options, checked, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
@@ -104,13 +104,13 @@ class Pipeline:
         dead_letters     the name of an operator that gets a DeadLetter for each item set aside, in place of the result;
                          one that is added behind this one and names no inputs reads nothing else
         """
-        return self._add("map", name, inputs, fn=fn, **options)
+        return self._transform("map", name, fn, inputs, options)
 
     def filter(
         self, name: str, fn: Callable[[Any], Any], *, inputs: Inputs = None, **options: Unpack[OperatorOptions]
     ) -> Self:
         """The items of which `fn` is true. The options are those of `map`."""
-        return self._add("filter", name, inputs, fn=fn, **options)
+        return self._transform("filter", name, fn, inputs, options)
 
     def flat_map(
         self,
@@ -124,7 +124,7 @@ class Pipeline:
 
         An expansion is held whole; it fails whole if it fails in its middle.
         """
-        return self._add("flat_map", name, inputs, fn=fn, **options)
+        return self._transform("flat_map", name, fn, inputs, options)
 
     def batch(self, name: str, size: int, *, inputs: Inputs = None, max_wait_s: float | None = None) -> Self:
         """Lists of `size` items; the last may be shorter, and one whose first item has waited `max_wait_s` goes as it
@@ -165,6 +165,10 @@ class Pipeline:
             dead_letters=dead_letters,
         )
 
+    def _transform(self, kind: str, name: str, fn: Any, inputs: Inputs, options: OperatorOptions) -> Self:
+        check_options(kind, name, options)
+        return self._add(kind, name, inputs, fn=fn, **options)
+
     def _add(self, kind: str, name: str, inputs: Inputs, *, least: int = 1, **options: Any) -> Self:
         """Put an operator into the graph; without `inputs` it reads the one before it."""
         if self._graph.last is None:
@@ -172,7 +176,7 @@ class Pipeline:
         letters = self._graph.letters(name)
         if inputs is None:
             inputs = () if letters else (self._graph.last.name,)
-        named = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        named = _named(f"{kind} '{name}'", inputs)
         if len(named) < least and not letters:
             few = f"at least {least} operators" if least > 1 else "an operator"
             raise GraphError(f"{kind} '{name}' must read {few}; got inputs={inputs!r}")
@@ -201,8 +205,7 @@ class Pipeline:
             for _ in batches:
                 pass
         except HeadraceError as error:
-            if hasattr(error, "result"):
-                error.result = _result(outputs, run)
+            error.result = _result(outputs, run)
             raise
         finally:
             batches.close()
@@ -261,7 +264,7 @@ class Pipeline:
         self, graph: Graph, *, seed: int, timeout_s: float | None = None, runner: Any = None
     ) -> tuple[Run, Callable[[], Leftovers]]:
         """A run, and what closes it with all that was made for it."""
-        whole_number(of="the seed of a run").check("seed", seed)
+        whole_number().check("seed", seed)
         chosen = _runner(self._profile.runner if runner is None else runner)
         planned = self._plan(graph, degree=getattr(chosen, "max_workers", None))
         self._check_spent()
@@ -343,6 +346,14 @@ class Pipeline:
         return f"<Pipeline '{self.name}' ({self._profile.name}): {self._graph}>"
 
 
+def _named(where: str, inputs: Any) -> tuple[str, ...]:
+    """The names that `inputs=` gives."""
+    names = (inputs,) if isinstance(inputs, str) else tuple(inputs) if isinstance(inputs, Iterable) else (inputs,)
+    if not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"{where}: inputs must be the name of an operator, or several; got {shorten(inputs)}")
+    return names
+
+
 _chosen = profile  # where a parameter has that name
 
 
@@ -376,7 +387,7 @@ def _runner(chosen: Any) -> Runner:
     if isinstance(chosen, PluginRef):
         made: Runner = plugins.make("runner", chosen)
         return made
-    if not callable(getattr(chosen, "start", None)):
+    if isinstance(chosen, type) or not callable(getattr(chosen, "start", None)):
         what = "the name of a runner plugin, a PluginRef, or a runner with a method `start`"
         raise SettingsError(f"execute.runner must be {what}; got {shorten(chosen)}")
     return cast(Runner, chosen)
@@ -392,12 +403,20 @@ def _executors(planned: Plan) -> tuple[dict[str, Executor], list[Executor]]:
         if isinstance(node, StageNode):
             known = [executor for ref, executor in by_ref if ref is node.executor or ref == node.executor]
             if not known:
-                executor, is_mine = _make(node.executor)
+                executor, is_mine = _make_for(node)
                 by_ref.append((node.executor, executor))
                 mine += [executor] if is_mine else []
                 known = [executor]
             chosen[node.name] = known[0]
     return chosen, mine
+
+
+def _make_for(node: StageNode) -> tuple[Executor, bool]:
+    try:
+        return _make(node.executor)
+    except (PluginError, SettingsError) as error:
+        names = " and ".join(f"'{name}'" for name in node.operators)
+        raise type(error)(f"the executor of {names}: {error}") from error
 
 
 def _make(chosen: Any) -> tuple[Executor, bool]:

@@ -117,7 +117,7 @@ def _check_size(operator: Operator, window: int, each: int) -> None:
     if operator.size * each > window:
         of_lists = f" lists of {each}" if each > 1 else " items"
         why = f"batch '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}"
-        raise WindowTooSmall(operator.inputs[0], window, operator.size * each, why)
+        raise WindowTooSmall((*operator.inputs, operator.name)[0], window, operator.size * each, why)
 
 
 def _make_room(operator: Operator, nodes: list[Node]) -> None:
@@ -169,6 +169,7 @@ def _op(operator: Operator) -> Op:
         on=again.on,
         backoff_s=again.backoff_s,
         jitter=again.jitter,
+        max_backoff_s=again.max_backoff_s,
         max_failures=operator.max_failures,
     )
 

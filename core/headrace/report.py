@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from headrace.errors import shorten
+from headrace.errors import said, shorten
 
 if TYPE_CHECKING:
     from headrace.batch import Failure, Path
@@ -42,9 +42,7 @@ class DeadLetter:
         return head + "".join([*frames.format(), *traceback.format_exception_only(self.error)])
 
     def __str__(self) -> str:
-        return (
-            f"'{self.operator}' at item {self.index} ({shorten(self.item)}): {type(self.error).__name__}: {self.error}"
-        )
+        return f"'{self.operator}' at item {self.index} ({shorten(self.item)}): {said(self.error)}"
 
 
 @frozen

@@ -27,7 +27,6 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
 from functools import partial
 from math import inf
 from time import monotonic
@@ -38,7 +37,7 @@ from headrace.contracts import Lane, Leftovers
 from headrace.drive.booker import Booker, waited
 from headrace.drive.feeds import ItemFeed, Listen
 from headrace.drive.hand import Hand, Work
-from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout
+from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout, said
 from headrace.flow.gate_node import GateNode, Job
 from headrace.flow.network import Network
 from headrace.flow.nodes import SourceNode, StageNode
@@ -69,6 +68,7 @@ LATE_S = 0.001
 class Engine:
     """Runs a network. See the picture at the top of the module.
 
+    name     what the pipeline is called in errors
     feeds    what each source of the network is pulled from
     lanes    where the batches of each stage go
     inline   the stages whose lane runs a batch in the thread that submits it
@@ -83,6 +83,7 @@ class Engine:
         feeds: Mapping[str, ItemFeed],
         lanes: Mapping[str, Lane],
         *,
+        name: str,
         inline: frozenset[str] = frozenset(),
         caller: frozenset[str] = frozenset(),
         linger_s: float | None = None,
@@ -91,6 +92,7 @@ class Engine:
         listen: Listen | None = None,
     ) -> None:
         self._network = network
+        self._name = name
         self._feeds = feeds
         self._lanes = lanes
         self._inline = inline
@@ -121,7 +123,9 @@ class Engine:
         self._cancelled = False
         self._began = self._raised = False
         self._threads: list[threading.Thread] = []
-        self._unheard: list[str] = []  # what sources raised while they were closed, when nobody took anything any more
+        self._unheard: list[
+            tuple[str, BaseException]
+        ] = []  # what sources raised while they were closed, when nobody took anything any more
         self._leftovers: Leftovers | None = None
 
     # the consumer
@@ -170,7 +174,7 @@ class Engine:
             raise StopIteration
         if self._deadline_s is not None and monotonic() >= self._deadline_s:
             self._raised = True
-            raise PipelineTimeout("the run was not at its end at its deadline") from self._first_error
+            raise PipelineTimeout(f"pipeline '{self._name}' was not at its end at its deadline") from self._first_error
         if self._fail_fast and network.errors:
             self._raise()
         for _ in range(len(self._turn)):
@@ -213,7 +217,7 @@ class Engine:
         network = self._network
         network.consumer_waits = True
         work = self._settle()
-        if not work and network.stuck:  # some may go on just because the consumer waits
+        if not work and network.idle:  # some may go on just because the consumer waits
             for node in network.nodes.values():
                 network.touch(node)
             work = self._settle()
@@ -295,7 +299,7 @@ class Engine:
     def _serves(self) -> bool:
         """Whether the consumer, who waits, should be woken now."""
         if not self._something():
-            return self._network.stuck
+            return self._network.idle
         return (
             monotonic() >= self._nap_until_s
             or self._network.over
@@ -415,8 +419,7 @@ class Engine:
             self._feeds[node.name].close()
         except BaseException as caught:
             if self._cancelled or not node.open:
-                what = f"source '{node.name}' raised while it was closed"
-                self._unheard.append(f"{what}: {type(caught).__name__}: {caught}")
+                self._unheard.append((node.name, caught))
             error = error or caught
         with self._lock:
             node.arrived(self._feeds[node.name].collect() if node.open and node.pulling else None, over=True)
@@ -588,13 +591,19 @@ class Engine:
             if not self._booker.close(max(0.0, until_s - monotonic())):
                 left += Leftovers(("headrace-book",))
             self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
-            for what in self._unheard:
-                warnings.warn(what, RuntimeWarning, stacklevel=2)
+            for name, error in self._unheard:
+                self._warn_of_close(name, error)
         if not self._threads:  # also the second time: the first may have come while the consumer was inside a source
-            with ExitStack() as stack:  # all of them, whatever raises
-                for feed in self._feeds.values():
-                    stack.callback(feed.close)
+            for name, feed in self._feeds.items():
+                try:
+                    feed.close()
+                except Exception as error:
+                    self._warn_of_close(name, error)
         return self._leftovers
+
+    def _warn_of_close(self, source: str, error: BaseException) -> None:
+        message = f"source '{source}' raised while it was closed: {said(error)}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
     def _start(self, role: str, name: str, work: Work) -> None:
         thread = threading.Thread(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import isasyncgenfunction, iscoroutinefunction, isgenerator
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from headrace.batch import Batch, Failure
-from headrace.errors import OperatorFailed, SettingsError, shorten
+from headrace.errors import OperatorFailed, SettingsError, said, shorten
 from headrace.flow.ledger import Account
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ Origin = Iterable[Any] | Callable[[], Iterable[Any]]
 def checked_origin(where: str, origin: Any) -> Origin:
     """`origin` if it is an iterable or a callable that may make one; else SettingsError."""
     kind = type(origin)
+    if iscoroutinefunction(origin) or isasyncgenfunction(origin) or hasattr(kind, "__aiter__"):
+        raise SettingsError(f"{where} must be plain, not asynchronous; got {shorten(origin)}")
     if not (callable(origin) or hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
         what = "an iterable, or something to call that makes one"
         raise SettingsError(f"{where} must be {what}; got {shorten(origin)}")
@@ -119,11 +121,11 @@ class ItemFeed:
     def _open(self) -> Iterator[Any]:
         made = self._origin() if callable(self._origin) else self._origin
         self._iterator = iter(made)
-        self._mine = callable(self._origin) or self._iterator is not made or inspect.isgenerator(made)
+        self._mine = callable(self._origin) or self._iterator is not made or isgenerator(made)
         return self._iterator
 
     def _failed(self, error: BaseException, index: int) -> OperatorFailed:
-        return OperatorFailed(self.name, None, None, f"at item {index}: {type(error).__name__}: {error}")
+        return OperatorFailed(self.name, None, None, f"at item {index}: {said(error)}")
 
     def collect(self) -> Batch | None:
         """What has come and was not collected yet, also while a pull goes on. Called under the run's lock."""

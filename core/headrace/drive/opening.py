@@ -78,6 +78,7 @@ def engine_of(
         network,
         feeds,
         lanes,
+        name=plan.name,
         inline=frozenset(inline),
         caller=caller,
         linger_s=linger_s,

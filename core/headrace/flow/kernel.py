@@ -6,6 +6,7 @@ exception, and the same iterator goes on behind it. So which item failed follows
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import compress
 from time import monotonic, perf_counter, thread_time
 
@@ -36,11 +37,23 @@ class Op:
     kind          "map", "filter", "flat_map" or "sink"
     on_error      what becomes of an item that failed each time: "raise", "skip" or "dead_letter"
     attempts      how often an item is tried in all; `on`: the errors after which it is tried again, None: all
-    backoff_s     seconds before the second attempt, doubled before each further one; `jitter`: up to this share more
+    backoff_s     seconds before the second attempt, doubled before each further one, up to `max_backoff_s`; `jitter`:
+                  up to this share more
     max_failures  most items that may fail in the end, or most of a share (below 1); None: any
     """
 
-    __slots__ = ("attempts", "backoff_s", "fn", "jitter", "kind", "max_failures", "name", "on", "on_error")
+    __slots__ = (
+        "attempts",
+        "backoff_s",
+        "fn",
+        "jitter",
+        "kind",
+        "max_backoff_s",
+        "max_failures",
+        "name",
+        "on",
+        "on_error",
+    )
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Op:
         on: tuple[type[BaseException], ...] | None = None,
         backoff_s: float = 0.0,
         jitter: float = 0.0,
+        max_backoff_s: float = 60.0,
         max_failures: float | None = None,
     ) -> None:
         self.name = name
@@ -63,6 +77,7 @@ class Op:
         self.on = on
         self.backoff_s = backoff_s
         self.jitter = jitter
+        self.max_backoff_s = max_backoff_s
         self.max_failures = max_failures
 
     def verdict(self, attempt: int, error: BaseException) -> str:
@@ -316,7 +331,8 @@ def _strip(error: BaseException) -> None:
         error = todo.pop()
         if id(error) not in seen:
             seen.add(id(error))
-            error.__traceback__ = None
+            with suppress(Exception):  # a frozen dataclass, say, can be raised and does not let itself be written
+                error.__traceback__ = None
             todo += [each for each in (error.__cause__, error.__context__) if each is not None]
             todo += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
 

@@ -132,7 +132,7 @@ class Network:
         kept for a fuller batch, or for want of credit."""
         hungry = not (reader.queue or reader.dropped) and self.waits(reader)
         if hungry and not reader.hungry:
-            self.touch(self.nodes[reader.outlet.name])
+            self.touch(reader.outlet.node)
         reader.hungry = hungry
 
     def tick(self, now_s: float) -> None:
@@ -164,13 +164,18 @@ class Network:
         return min((due_s for node in self.nodes.values() if (due_s := node.due_s) is not None), default=None)
 
     @property
-    def stuck(self) -> bool:
-        """Whether nothing can go on any more although the consumer waits and the end has not come: each node waits for
-        another. What falls due later, or a source that is being pulled, is not that."""
+    def idle(self) -> bool:
+        """Whether nothing goes on that will be heard of, though something may fall due."""
         for node in reversed(self.nodes.values()):
             if node.busy:
                 return False
-        return not (self.served or self.submits or self.jobs or self.failures or self.due_s is not None)
+        return not (self.served or self.submits or self.jobs or self.failures)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing can go on any more although the consumer waits and the end has not come: each node waits for
+        another. What falls due later, or a source that is being pulled, is not that."""
+        return self.idle and self.due_s is None
 
     def jam(self) -> WindowTooSmall:
         """What to say of a run that is stuck: who waits for what, and whose window is full."""

@@ -41,6 +41,7 @@ class Node:
         self.name = name
         self.inputs = list(inputs)
         self.outlet = Outlet(name, self._taken, self._unwanted)
+        self.outlet.node = self
         self.letters: dict[str, Outlet] = {}  # for the dead letters of an operator, where another reads them
         self.eager = Eager(self)
         for reader in self.inputs:
@@ -91,7 +92,9 @@ class Node:
 
     def read_letters(self, operator: str) -> Reader:
         """A reader of the dead letters of one of this node's operators."""
-        return self.letters.setdefault(operator, Outlet(operator, self._letters_taken, _nobody)).read()
+        outlet = self.letters.setdefault(operator, Outlet(operator, self._letters_taken, _nobody))
+        outlet.node = self
+        return outlet.read()
 
     def _letters_taken(self, items: int, nbytes: int) -> None:
         """So many dead letters are done with."""

@@ -101,6 +101,7 @@ class Outlet:
 
     def __init__(self, name: str, taken: Callable[[int, int], None], unwanted: Callable[[], None]) -> None:
         self.name = name
+        self.node: Any = None  # whose it is
         self.readers: list[Reader] = []
         self.ended = False
         self.error: BaseException | None = None

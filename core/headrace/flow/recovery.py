@@ -18,7 +18,8 @@ def delay_s(op: Op, failure: Failure) -> float:
     if not op.backoff_s:
         return 0.0
     share = crc32(repr((failure.index, failure.attempts)).encode()) / 2**32
-    return float(op.backoff_s * 2 ** (failure.attempts - 1) * (1 + op.jitter * share))
+    doubled = op.backoff_s * 2.0 ** min(failure.attempts - 1, 64)
+    return float(min(doubled * (1 + op.jitter * share), op.max_backoff_s))
 
 
 class Recovery:

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import deque
 
 from headrace.batch import Batch, BatchResult, Failure, Tally, paths
-from headrace.errors import AccountError, ExecutorFailed, OperatorFailed
+from headrace.errors import AccountError, ExecutorFailed, OperatorFailed, said
 from headrace.flow.backlog import Backlog
 from headrace.flow.ledger import over_cap
 from headrace.flow.ordering import Ordering
@@ -330,7 +330,7 @@ class StageFlow:
     def broken(self, sent: Sent, error: BaseException) -> None:
         """The executor could not run the batch."""
         del self._running[sent]
-        failed = ExecutorFailed(self.name, sent.batch.index[0], f"{type(error).__name__}: {error}")
+        failed = ExecutorFailed(self.name, sent.batch.index[0], said(error))
         failed.__cause__ = error
         self._fail(sent, failed)
 
