@@ -37,7 +37,8 @@ def every_test() -> set[str]:
 @pytest.fixture
 def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest\n")  # it takes a second to load
+    # hypothesis takes a second to load; what hangs shows its threads
+    pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest\nfaulthandler_timeout = 30\n")
     pytester.makepyfile(test_suites=SUITES)
     return pytester
 
@@ -58,7 +59,7 @@ def test_a_right_executor_passes(suites: pytest.Pytester) -> None:
 def test_each_wrong_executor_fails_the_tests_that_are_meant_for_it(suites: pytest.Pytester) -> None:
     expected = [(name, test, words) for name, (_, tests) in WRONG.items() for test, words in tests.items()]
     chosen = [f"test_suites.py::Test{name}::{test}" for name, test, _ in expected]
-    result = suites.runpytest_subprocess("-rf", "--tb=short", *chosen)
+    result = suites.runpytest_subprocess("-rf", "--tb=short", *chosen, timeout=110)
     failures = _failures(result.stdout.str())
     missed = [
         f"{name}: {test} {'passed' if not said else f'does not say {words!r}: {said}'}"

@@ -566,6 +566,16 @@ UNFINISHED = {
 
         Owner()
     """,
+    "a cycle that another thread has made": """
+        def begin():
+            stream = PipelineThreadExecutor(max_workers=2).execute(same, itertools.count())
+            print(next(stream), next(stream))
+            stream.me = stream
+
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+    """,
     "an executor that was entered": """
         executor = PipelineThreadExecutor(max_workers=2).__enter__()
         stream = executor.execute(same, itertools.count())
