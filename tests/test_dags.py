@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import reference
-from headrace import OperatorFailed, Pipeline, PipelineFailed, Result, RunReport
+from headrace import OperatorFailed, Pipeline, PipelineFailed, Result, RunReport, WindowTooSmall
 from test_oracle import BOOKED, LONG, PROFILES, QUICK, Step, Work, in_time, letters, steps
 
 LIMIT = 12
@@ -172,25 +172,33 @@ def ran(dag: Dag, profile: str, works: dict[str, Work]) -> tuple[Result, list[Op
 
 
 def places(errors: Any) -> set[Any]:
-    return {(error.operator, error.index) for error in errors if error is not None}
+    """Where each failed. Of several inputs that give more than a zip can pair, any may be the first to be seen."""
+    failed = [error for error in errors if error is not None]
+    return {(error.operator, None if error.operator.startswith("zip") else error.index) for error in failed}
 
 
 def check(dag: Dag, profile: str) -> None:
     mine, theirs = dag.works(), dag.works()
+    try:
+        dag.pipeline(profile, theirs).describe()
+    except WindowTooSmall:
+        reject()  # lists of lists that never fill: known beforehand
     expected, outcome = dag.expected(mine)
     result, errors = ran(dag, profile, theirs)
     outputs = result.outputs if isinstance(result.outputs, dict) else {dag.ends[0].name: result.outputs}
     check_edges(dag, result.report, whole=not errors)
     found = places(errors)
     # What failed behind a failure of its only reader may or may not have been seen.
-    assert places(expected[node.name].error for node in dag.ends) <= found
+    wanted = places(expected[node.name].error for node in dag.ends)
+    assert {place for place in wanted if not place[0].startswith("zip")} <= found
+    assert bool(wanted) == bool(found)  # a zip that reads one which is unequal ends with that one's error
     assert found <= places(each.error for each in expected.values())
     for node in dag.ends:
-        wanted = [item for _, item in expected[node.name].items]
+        items = [item for _, item in expected[node.name].items]
         if node.exact:
-            assert outputs[node.name] == wanted
+            assert outputs[node.name] == items
         else:
-            assert Counter(map(repr, outputs[node.name])) == Counter(map(repr, wanted))
+            assert Counter(map(repr, outputs[node.name])) == Counter(map(repr, items))
     if not errors:
         assert letters(result.dead_letters) == letters(outcome.letters)
         for name, count in outcome.counts.items():
