@@ -235,6 +235,18 @@ def test_all_failures_are_told_the_first_first(profile: str) -> None:
 
 
 @both
+def test_what_fails_behind_the_item_that_ends_a_chain_is_not_told(profile: str) -> None:
+    def source() -> Iterator[int]:
+        yield from range(20)
+        raise OSError("gone")
+
+    pipeline = Pipeline("chain", profile).source("data", source).batch("pairs", 2).flat_map("items", same)
+    with pytest.raises(OperatorFailed, match="operator 'bad' failed at item") as caught:
+        pipeline.map("bad", refuse(15)).execute()
+    assert caught.value.result.outputs == list(range(15))
+
+
+@both
 def test_a_source_that_fails_is_told_once(profile: str) -> None:
     def source() -> Iterator[int]:
         yield from range(10)

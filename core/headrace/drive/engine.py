@@ -193,7 +193,7 @@ class Engine:
 
     def _raise(self) -> None:
         self._raised = True
-        errors = self._network.errors
+        errors = self._network.errors if self._fail_fast else self._network.seen
         if not errors:
             raise StopIteration
         for error in errors:

@@ -119,6 +119,18 @@ class Network:
         if error is not None and not any(error is known for known in self.errors):
             self.errors.append(error)
 
+    @property
+    def seen(self) -> list[BaseException]:
+        """The errors that the ends came to, the first first. What failed behind the item at which its only reader
+        failed is not among them: whether it came so far is a matter of luck."""
+        todo, seen = [self.nodes[name] for name in self.ends], []
+        while todo:
+            node = todo.pop()
+            if node.outlet.error is not None:
+                seen.append(node.outlet.error)
+                todo += [reader.outlet.node for reader in node.inputs] if len(node.inputs) > 1 else []
+        return [error for error in self.errors if any(error is each for each in seen)]
+
     def settle(self, now_s: float) -> None:
         """Move on all that can be moved. What is left to do for the shell is in `submits` and `jobs`."""
         while self._touched:
