@@ -1,8 +1,6 @@
 """What runs: an engine of threads round a network, the run of a plan, and an executor on its own."""
 
-from headrace.drive.engine import Engine
-from headrace.drive.feeds import CLOSE_S, LAST_S, ItemFeed, Listen, checked_origin
-from headrace.drive.opening import engine_of
+from headrace.drive.feeds import CLOSE_S, LAST_S, checked_origin
 from headrace.drive.run import PlanRun
 from headrace.drive.standalone import Standalone
 from headrace.drive.stream import Stream, named_once, owned, warn_of
@@ -10,14 +8,10 @@ from headrace.drive.stream import Stream, named_once, owned, warn_of
 __all__ = [
     "CLOSE_S",
     "LAST_S",
-    "Engine",
-    "ItemFeed",
-    "Listen",
     "PlanRun",
     "Standalone",
     "Stream",
     "checked_origin",
-    "engine_of",
     "named_once",
     "owned",
     "warn_of",

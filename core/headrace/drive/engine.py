@@ -123,9 +123,8 @@ class Engine:
         self._cancelled = False
         self._began = self._raised = False
         self._threads: list[threading.Thread] = []
-        self._unheard: list[
-            tuple[str, BaseException]
-        ] = []  # what sources raised while they were closed, when nobody took anything any more
+        # what sources raised while they were closed, when nobody took anything any more
+        self._unheard: list[tuple[str, BaseException]] = []
         self._leftovers: Leftovers | None = None
 
     # the consumer
@@ -550,7 +549,8 @@ class Engine:
 
     def stop(self) -> None:
         """No more from the sources; what is in flight comes out. From any thread."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # a signal handler has interrupted this thread in the middle of a change
+        # A signal handler may have interrupted this thread in the middle of a change.
+        if self._lock._is_owned():  # type: ignore[attr-defined]
             threading.Thread(target=self.stop, name="headrace-stop", daemon=True).start()
             return
         with self._lock:

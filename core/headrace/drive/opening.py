@@ -46,8 +46,7 @@ def engine_of(
     `run` and `seed` are what `headrace.current()` tells. `listen` is called with every failure, retries included, in
     the thread of the consumer. With `linger_s=None` no thread is begun; what has no workers is done by the consumer.
     """
-    network, lanes, inline = Network(DeadLetter.of), {}, set()
-    network.window = plan.window
+    network, lanes, inline = Network(DeadLetter.of, plan.window), {}, set()
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
     measured = any(isinstance(node, StageNode) and node.flow.max_bytes for node in plan.nodes)
     feeds: dict[str, ItemFeed] = {}

@@ -1,4 +1,4 @@
-"""The node of a gate: the one thing in a network that may have several inputs, and may call the user's functions."""
+"""The node of a gate: gives back what came in once it is through, and may have the shell call the user's function."""
 
 from __future__ import annotations
 

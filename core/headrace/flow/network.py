@@ -35,15 +35,16 @@ class Network:
     """All nodes of a run. Not thread-safe: whoever holds the shell's lock may call it.
 
     letter          makes the item that stands for a failure, for who reads dead letters
+    window          most failures and dead letters of a gate that wait
     submits, jobs   what the shell has to do after `settle`: it takes all of it out
     failures        items that raised and have not been told of, with the stage whose credit they hold
     errors          what ended nodes, each once, the first first
     consumer_waits  set by the shell: the consumer has nothing, and waits
     """
 
-    def __init__(self, letter: Callable[[Failure], Any] = repr) -> None:
+    def __init__(self, letter: Callable[[Failure], Any] = repr, window: int = 10_000) -> None:
         self.letter = letter
-        self.window = 10_000  # failures of a gate that wait
+        self.window = window
         self.nodes: dict[str, Node] = {}
         self.ends: dict[str, Reader] = {}
         self.submits: list[tuple[StageNode, Sent]] = []
@@ -104,8 +105,10 @@ class Network:
         """Something has changed for `node`: the next `settle` looks at it."""
         self._touched[node] = None
 
-    def waits(self, reader: Reader) -> bool:
-        """Whether whoever reads would take a batch now, if there were one."""
+    def starves(self, reader: Reader) -> bool:
+        """Whether nothing is there for a reader who would take a batch now."""
+        if reader.queue or reader.dropped:
+            return False
         return self.consumer_waits if reader.node is None else reader.node.wants()
 
     def stop(self) -> None:
@@ -142,7 +145,7 @@ class Network:
     def _ask(self, reader: Reader) -> None:
         """Have those look again that are read by one who has just begun to wait: they may give what they would have
         kept for a fuller batch, or for want of credit."""
-        hungry = not (reader.queue or reader.dropped) and self.waits(reader)
+        hungry = self.starves(reader)
         if hungry and not reader.hungry:
             self.touch(reader.outlet.node)
         reader.hungry = hungry

@@ -27,10 +27,7 @@ class Eager:
 
     def __bool__(self) -> bool:
         network = self._node.network
-        for reader in self._node.outlet.readers:
-            if not (reader.queue or reader.dropped) and network.waits(reader):
-                return True
-        return False
+        return any(network.starves(reader) for reader in self._node.outlet.readers)
 
 
 class Node:
@@ -154,9 +151,7 @@ class SourceNode(Node):
         if self.stage is not None:
             return self.stage.flow.pullable(eager=self.stage.eager)
         # What fills the bytes may be just what a gate collects: then one item more, as long as its number is bounded.
-        starving = all(
-            reader.dropped or (not reader.queue and self.network.waits(reader)) for reader in self.outlet.readers
-        )
+        starving = all(reader.dropped or self.network.starves(reader) for reader in self.outlet.readers)
         return self.window.room or int(starving and self.window.used < self.window.items)
 
     def reserve(self) -> int:
