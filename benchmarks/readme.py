@@ -1,4 +1,4 @@
-"""The figures in the README, from the results that `bench_thread.py --json` wrote.
+"""The figures in the README, from the results that the benchmarks wrote with `--json`.
 
 python benchmarks/readme.py          put them into README.md, between its two marks
 """
@@ -7,27 +7,35 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "bench_thread.json"
+RESULTS = [ROOT / "benchmarks" / "results" / f"{name}.json" for name in ("bench_thread", "bench_pipeline")]
 README = ROOT / "README.md"
 MARKS = "<!-- figures: made by benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
 
 
-def figures(results: dict[str, Any]) -> str:
+def figures(documents: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of all rows, and a line on the machine and the versions."""
-    machine = results["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     head = "| | the work | limit | Headrace | best peer | target | reached |\n|---|---|---|---|---|---|---|\n"
-    lines = "".join(_line(name, row) for name, row in results["rows"].items())
+    lines = "".join(_line(name, row) for document in documents for name, row in document["rows"].items())
+    versions: dict[str, str] = {}
+    for document in documents:
+        versions |= document["machine"]["versions"]
+    machine, rounds = documents[0]["machine"], {document["options"]["rounds"] for document in documents}
     tail = (
-        f"\nMedians of {results['options']['rounds']} interleaved rounds, each in a fresh process, on "
+        f"\nMedians of {' or '.join(map(str, sorted(rounds)))} interleaved rounds, each in a fresh process, on "
         f"{machine['cores']} cores ({machine['processor']}), {machine['python']}; targets hold for ratios within "
-        f"the same round. The peers, used as their documentation says: {versions}. `make bench` measures yours.\n"
+        f"the same round. The peers, used as their documentation says: "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}. `make bench` measures yours.\n"
     )
     return head + lines + tail
+
+
+def documents() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in RESULTS]
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
@@ -78,5 +86,5 @@ def put_into(readme: str, table: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(put_into(README.read_text(), figures(json.loads(RESULTS.read_text()))))
-    print(f"{README.name} has the figures of {RESULTS.relative_to(ROOT)}")
+    README.write_text(put_into(README.read_text(), figures(documents())))
+    print(f"{README.name} has the figures of {', '.join(path.name for path in RESULTS)}")

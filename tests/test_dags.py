@@ -216,7 +216,7 @@ def check_edges(dag: Dag, report: RunReport, *, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(QUICK, max_examples=150)
+@settings(QUICK, max_examples=300)
 @given(dag=dags())
 def test_any_graph(profile: str, dag: Dag) -> None:
     check(dag, profile)
