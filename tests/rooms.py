@@ -43,9 +43,8 @@ OURS = ("headrace", PYTEST_PLUGIN, *PLUGINS)
 
 FOR_PLUGINS = (*ROOMS[: ROOMS.index("plugins")], "drive")
 
-WORKER_SIDE = ("headrace.batch", "headrace.context", "headrace.flow")
-"""What a worker process imports: standard library without `typing`, and so is what these import. The main of the
-workers belongs here too, once there are worker processes."""
+WORKER_SIDE = ("headrace.batch", "headrace.context", "headrace.flow", "headrace_executors.process.worker")
+"""What a worker process imports: standard library without `typing`, and so is what these import."""
 
 THIRD_PARTY: Mapping[str, tuple[str, ...]] = {
     "attr": ("headrace", *PLUGINS),
@@ -59,6 +58,9 @@ THIRD_PARTY: Mapping[str, tuple[str, ...]] = {
     "stevedore": ("headrace.plugins",),
 }
 """Where each package may be imported. One that is not listed has no room at all."""
+
+LATE_IN_WORKERS = ("cloudpickle",)
+"""What a worker imports only when something cannot travel without it, and then inside a function."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,8 @@ def worker_modules(tree: Tree) -> Mapping[str, str]:
 def _worker_faults(tree: Tree) -> Iterator[str]:
     for name, origin in worker_modules(tree).items():
         for each in _running(tree[name]):
-            if each.third_party or each.package == "typing":
+            late = each.lazy and each.package in LATE_IN_WORKERS
+            if (each.third_party or each.package == "typing") and not late:
                 yield (
                     f"{name}:{each.line} imports {each.target}, and is imported by {origin}: "
                     "what workers import is standard library without typing"

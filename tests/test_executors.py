@@ -15,6 +15,7 @@ from headrace import (
     HeadraceError,
     LeftoversWarning,
     Pipeline,
+    PipelineProcessExecutor,
     PipelineThreadExecutor,
     PluginRef,
     SerialExecutor,
@@ -399,3 +400,18 @@ def test_nothing_is_pulled_before_the_first_result_is_asked_for() -> None:
     stream.close()
     assert source.pulled == 0
     assert list(stream) == []
+
+
+class TestProcess(ExecutorContract):
+    capabilities = frozenset({"linger", "overlap"})
+    window = 2_000
+
+    def make_executor(self) -> PipelineProcessExecutor:
+        return PipelineProcessExecutor(max_workers=2)
+
+
+class TestProcessEntered(TestProcess):
+    """One pool for all that a test does, as in a `with` block."""
+
+    def make_executor(self) -> PipelineProcessExecutor:
+        return super().make_executor().__enter__()

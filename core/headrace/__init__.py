@@ -10,6 +10,8 @@ _HOME = {
     "GraphError": "errors",
     "HEADRACE_API": "contracts",
     "HeadraceError": "errors",
+    "ItemLate": "errors",
+    "ItemUnpicklable": "errors",
     "LeftoversWarning": "errors",
     "OperatorFailed": "errors",
     "OperatorStats": "report",
@@ -25,11 +27,13 @@ _HOME = {
     "SettingsError": "errors",
     "Stream": "drive",
     "WindowTooSmall": "errors",
+    "WorkerLost": "errors",
     "current": "context",
     "map": "pipeline",
 }
 # The public classes of plugins, reached through their entry points like anybody's.
 _PLUGINS = {
+    "PipelineProcessExecutor": ("executor", "process"),
     "PipelineThreadExecutor": ("executor", "thread"),
     "SerialExecutor": ("executor", "serial"),
     "ThreadBasedPipelineExecutor": ("runner", "threads"),

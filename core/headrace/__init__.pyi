@@ -5,6 +5,8 @@ from headrace.errors import AccountError as AccountError
 from headrace.errors import ExecutorFailed as ExecutorFailed
 from headrace.errors import GraphError as GraphError
 from headrace.errors import HeadraceError as HeadraceError
+from headrace.errors import ItemLate as ItemLate
+from headrace.errors import ItemUnpicklable as ItemUnpicklable
 from headrace.errors import LeftoversWarning as LeftoversWarning
 from headrace.errors import OperatorFailed as OperatorFailed
 from headrace.errors import PipelineFailed as PipelineFailed
@@ -12,6 +14,7 @@ from headrace.errors import PipelineTimeout as PipelineTimeout
 from headrace.errors import PluginError as PluginError
 from headrace.errors import SettingsError as SettingsError
 from headrace.errors import WindowTooSmall as WindowTooSmall
+from headrace.errors import WorkerLost as WorkerLost
 from headrace.operators import Retry as Retry
 from headrace.pipeline import Pipeline as Pipeline
 from headrace.pipeline import map as map
@@ -21,6 +24,7 @@ from headrace.report import DeadLetter as DeadLetter
 from headrace.report import OperatorStats as OperatorStats
 from headrace.report import Result as Result
 from headrace.report import RunReport as RunReport
+from headrace_executors.process.executor import PipelineProcessExecutor as PipelineProcessExecutor
 from headrace_executors.serial import SerialExecutor as SerialExecutor
 from headrace_executors.thread import PipelineThreadExecutor as PipelineThreadExecutor
 from headrace_executors.threaded_runner import ThreadBasedPipelineExecutor as ThreadBasedPipelineExecutor

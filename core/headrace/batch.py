@@ -37,6 +37,7 @@ class Batch:
     began_s  when a kernel in this process began with it (monotonic clock); 0: not yet
     at_work  where a kernel in this process is in the items, if one is: an iterator of a list
     is_cut   whether that one was told to stop
+    step     item by item, each noted before it is begun: it is known then which one a worker was lost with
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Batch:
         "most_bytes",
         "nbytes",
         "seq",
+        "step",
     )
 
     def __init__(
@@ -64,11 +66,13 @@ class Batch:
         enter: int = 0,
         bound: int | None = None,
         nbytes: int = 0,
+        step: bool = False,
     ) -> None:
         self.seq = seq
         self.index = index
         self.data = data
         self.born_s = born_s
+        self.step = step
         self.attempt = attempt
         self.enter = enter
         self.bound = bound
@@ -97,7 +101,7 @@ class Batch:
         """The first `items`, and the rest; no byte is lost to rounding."""
         rest = self.behind(items)
         first = Batch(self.seq, self.index[:items], self.data[:items], self.born_s, self.attempt, self.enter)
-        first.nbytes = self.nbytes - rest.nbytes
+        first.nbytes, first.step = self.nbytes - rest.nbytes, self.step
         return first, rest
 
     def behind(self, done: int) -> Batch:
@@ -112,6 +116,7 @@ class Batch:
             self.attempt,
             self.enter,
             nbytes=nbytes,
+            step=self.step,
         )
 
     def retry(self, failure: Failure) -> Batch:
@@ -260,6 +265,27 @@ class BatchResult:
         self.began_s = began_s
         self.ended_s = ended_s
         self.cpu_s = cpu_s
+
+    def and_then(self, later: BatchResult) -> BatchResult:
+        """This and what came of the inputs behind it, as one; `where` and `done` of both count from the first input."""
+        where: Sequence[Where] | None = None
+        if self.where is not None or later.where is not None:
+            before = range(self.done) if self.where is None else self.where
+            where = [*before, *(range(self.done, later.done) if later.where is None else later.where)]
+        for mine, its in zip(self.tallies, later.tallies, strict=True):
+            mine.add(its)
+        return BatchResult(
+            [*self.data, *later.data],
+            where,
+            later.done,
+            [*self.failures, *later.failures],
+            self.tallies,
+            nbytes=self.nbytes + later.nbytes,
+            worker=later.worker,
+            began_s=self.began_s,
+            ended_s=later.ended_s,
+            cpu_s=self.cpu_s + later.cpu_s,
+        )
 
     def __repr__(self) -> str:
         return f"<BatchResult of {self.done} inputs: {len(self.data)} outputs, {len(self.failures)} failures>"

@@ -118,5 +118,43 @@ class PipelineTimeout(HeadraceError, TimeoutError):
     """A run that was not at its end at its deadline."""
 
 
+class WorkerLost(HeadraceError):
+    """A worker came to its end in the middle of a batch; or, as the error of an item: whenever it was at that item.
+
+    `how` says how it ended. `started` tells whether it had begun with the batch, `at` the position in the batch of the
+    item that it was at, where that is known: as many as there are items, if it was through with them all. `kept` is a
+    BatchResult of what it had handed over before, or None.
+    """
+
+    def __init__(self, how: str, started: bool = True, at: int | None = None, kept: Any = None) -> None:
+        super().__init__(how, started, at, kept)
+        self.how, self.started, self.at, self.kept = how, started, at, kept
+
+    def __str__(self) -> str:
+        return self.how
+
+
+class ItemLate(HeadraceError):
+    """A worker was ended because the item that it was at had run for longer than it may.
+
+    `stack` shows where it was, as text, or is empty. The batch has that item alone.
+    """
+
+    def __init__(self, stack: str = "") -> None:
+        super().__init__(stack)
+        self.stack = stack
+
+
+class ItemUnpicklable(HeadraceError):
+    """An item, a result or an error that cannot travel between processes: `what` says which and why."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return self.what
+
+
 class LeftoversWarning(RuntimeWarning):
     """Something could not be ended in time; the message names it."""

@@ -48,6 +48,7 @@ class Operator:
     max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
                      against it from 100 items on, and at the end
     timeout_s        longest that an item may run before it fails
+    idempotent       whether an item may run again whose worker process was lost; False: it fails instead
     dead_letters     the operator that gets what is set aside, by name; None: the result
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
     fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
@@ -65,6 +66,7 @@ class Operator:
     retries: int | Retry = 0
     max_failures: float | None = None
     timeout_s: float | None = None
+    idempotent: bool = True
     dead_letters: str | None = None
     size: int = 0
     max_wait_s: float | None = None
@@ -103,6 +105,7 @@ class OperatorOptions(TypedDict, total=False):
     retries: int | Retry
     max_failures: int | float | None
     timeout_s: float | None
+    idempotent: bool
     dead_letters: str | None
 
 
@@ -116,6 +119,7 @@ _RULES: dict[str, Rule] = {
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
     "timeout_s": or_none(seconds(above=0)),
+    "idempotent": flag(),
     "dead_letters": or_none(text(of="an operator's name")),
 }
 

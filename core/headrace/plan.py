@@ -38,12 +38,14 @@ class StageSpec:
     kernel  the picklable work: `kernel.run(batch, control)` gives a `BatchResult`
     degree  batches of this stage that may run at once; the executor's pool grows to it
     timeout_s  longest that an item may run; then it fails, and `lane.abandon(batch)` tells that its worker is lost
+    idempotent whether items may run again whose worker was lost
     """
 
     name: str
     kernel: Kernel
     degree: int | None = None
     timeout_s: float | None = None
+    idempotent: bool = True
 
 
 @frozen

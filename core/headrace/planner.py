@@ -95,7 +95,7 @@ def _same_flow(one: FlowSettings, other: FlowSettings) -> bool:
 def _joined(before: StageNode, node: StageNode) -> StageNode:
     operators = before.operators + node.operators
     kernel = Kernel(before.spec.kernel.ops + node.spec.kernel.ops, measure=node.spec.kernel.measure)
-    spec = StageSpec("+".join(operators), kernel, node.spec.degree)
+    spec = StageSpec("+".join(operators), kernel, node.spec.degree, idempotent=node.spec.idempotent)
     return StageNode(node.name, before.inputs, operators, spec, node.executor, node.flow, before.letters)
 
 
@@ -150,9 +150,10 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
         aim_s=profile.aim_s,
         linger_s=profile.linger_s or profile.aim_s,
         timeout_s=operator.timeout_s,
+        idempotent=operator.idempotent,
     )
     kernel = Kernel((_op(operator),), measure=sizeof if flow.max_bytes else None)
-    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree, operator.timeout_s)
+    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree, operator.timeout_s, operator.idempotent)
     return StageNode(operator.name, operator.inputs, (operator.name,), spec, executor, flow)
 
 

@@ -37,7 +37,7 @@ from headrace.contracts import Lane, Leftovers
 from headrace.drive.booker import Booker, waited
 from headrace.drive.feeds import ItemFeed, Listen
 from headrace.drive.hand import Hand, Work
-from headrace.errors import HeadraceError, PipelineFailed, PipelineTimeout, said
+from headrace.errors import HeadraceError, ItemLate, PipelineFailed, PipelineTimeout, WorkerLost, said
 from headrace.flow.gate_node import GateNode, Job
 from headrace.flow.network import Network
 from headrace.flow.nodes import SourceNode, StageNode
@@ -363,6 +363,8 @@ class Engine:
             result = future.result()
         except CancelledError:
             return self._given_up(node, sent)
+        except (WorkerLost, ItemLate) as error:
+            return self._lost(node, sent, error)
         except BaseException as error:
             return self._broken(node, sent, error)
         with self._lock:
@@ -383,6 +385,13 @@ class Engine:
                 node.broken(sent, HeadraceError("it gave the batch up"))
                 self._output.notify()
         return []
+
+    def _lost(self, node: StageNode, sent: Sent, error: WorkerLost | ItemLate) -> list[Work]:
+        with self._lock:
+            if self._cancelled or not node.flow.expects(sent):
+                return []
+            node.lost(sent, error, monotonic())
+            return self._settle()
 
     def _broken(self, node: StageNode, sent: Sent, error: BaseException) -> list[Work]:
         with self._lock:

@@ -100,10 +100,23 @@ class Control:
 
     __slots__ = ("cancelled", "passing", "watched")
 
+    steps = False
+    """Whether `at` is to be called for each item of a batch in step mode."""
+
     def __init__(self, passing: tuple[type[BaseException], ...] = (), *, watched: bool = False) -> None:
         self.cancelled = False
         self.passing = passing
         self.watched = watched
+
+    def at(self, position: int) -> None:
+        """The stride that begins at `position` of the batch comes next."""
+
+    def hands_over(self, now_s: float) -> bool:
+        """Whether what has been done so far should be handed over (`perf_counter`)."""
+        return False
+
+    def hand_over(self, result: BatchResult) -> None:
+        """Take what has been done since the last time; `where` and `done` count from the first item of the batch."""
 
 
 class Kernel:
@@ -136,31 +149,24 @@ class Kernel:
 
     def run(self, batch: Batch, control: Control, worker: str = "") -> BatchResult:
         """Run the operators over `batch` and say what came of it. Raises only what `control` lets pass."""
-        began_s, cpu_s = perf_counter(), thread_time()
         batch.began_s = monotonic()
-        work = _Work(self, batch, control)
-        size, now_s = len(batch.data), began_s
-        stride = self._first_stride(size, control)
+        work = _Work(self, batch, control, worker)
+        size, began_s = len(batch.data), work.began_s
+        step = batch.step and control.steps
+        stride, now_s = 1 if step else self._first_stride(size, control), began_s
         while work.at < size:
+            control.at(work.at)
             work.stride(stride)
             last_s, now_s = now_s, perf_counter()
             late = self.limit_s is not None and now_s - began_s > self.limit_s
             if work.at >= size or work.stopped or batch.is_cut or late or control.cancelled or work.full:
                 break
-            aim_s = WATCHED_S if control.watched else STRIDE_S
-            stride = _next_stride(stride, now_s - last_s, aim_s, work.share)
-        return BatchResult(
-            work.out,
-            work.where,
-            work.at,
-            work.failures,
-            work.tallies,
-            nbytes=work.nbytes,
-            worker=worker,
-            began_s=began_s,
-            ended_s=now_s,
-            cpu_s=thread_time() - cpu_s,
-        )
+            if control.hands_over(now_s):
+                control.hand_over(work.part(now_s))
+            if not step:
+                aim_s = WATCHED_S if control.watched else STRIDE_S
+                stride = _next_stride(stride, now_s - last_s, aim_s, work.share)
+        return work.part(now_s)
 
     def _first_stride(self, size: int, control: Control) -> int:
         if self.expands:
@@ -183,37 +189,70 @@ def _next_stride(stride: int, took_s: float, aim_s: float, share: int | None) ->
 class _Work:
     """One batch on its way through the operators. Owned by the thread that runs it."""
 
-    def __init__(self, kernel: Kernel, batch: Batch, control: Control) -> None:
+    def __init__(self, kernel: Kernel, batch: Batch, control: Control, worker: str) -> None:
         self.kernel = kernel
         self.ops = kernel.ops
         self.measure = kernel.measure
-        self.nbytes = 0  # of the outputs so far, if they are measured
         self.batch = batch
         self.control = control
+        self.worker = worker
+        self.began_s, self.cpu_s = perf_counter(), thread_time()
         self.at = 0  # inputs dealt with
+        self.stopped = False
+        self.gone = self.gone_bytes = 0  # outputs and failures that were handed over, and the bytes of the outputs
+        self._start_part()
+
+    def _start_part(self) -> None:
+        self.first = self.at  # inputs that had been dealt with when this part began
+        self.nbytes = 0  # of its outputs, if they are measured
         self.out: list[Any] = []
         self.where: list[Where] | None = None
         self.failures: list[Failure] = []
-        self.tallies = [Tally() for _ in kernel.ops]
-        self.stopped = False
+        self.tallies = [Tally() for _ in self.ops]
+
+    def part(self, now_s: float) -> BatchResult:
+        """What was done since the last call, or since the beginning."""
+        result = BatchResult(
+            self.out,
+            self.where,
+            self.at,
+            self.failures,
+            self.tallies,
+            nbytes=self.nbytes,
+            worker=self.worker,
+            began_s=self.began_s,
+            ended_s=now_s,
+            cpu_s=thread_time() - self.cpu_s,
+        )
+        self.gone += len(self.out) + len(self.failures)
+        self.gone_bytes += self.nbytes
+        self.began_s, self.cpu_s = now_s, self.cpu_s + result.cpu_s
+        self._start_part()
+        return result
+
+    @property
+    def here(self) -> int:
+        """Outputs and failures so far."""
+        return self.gone + len(self.out) + len(self.failures)
 
     @property
     def full(self) -> bool:
         spare, most_bytes = self.spare, self.batch.most_bytes
-        return (spare is not None and spare < 0) or (most_bytes is not None and self.nbytes >= most_bytes)
+        return (spare is not None and spare < 0) or (
+            most_bytes is not None and self.gone_bytes + self.nbytes >= most_bytes
+        )
 
     @property
     def spare(self) -> int | None:
         """How much more the outputs may outgrow the inputs that they stem from: until then what is here, outputs and
         inputs that have not been begun, is within the bound."""
         bound = self.batch.bound
-        here = len(self.out) + len(self.failures) + len(self.batch.data) - self.at
-        return None if bound is None else bound - here
+        return None if bound is None else bound - self.here - len(self.batch.data) + self.at
 
     @property
     def share(self) -> int | None:
         """Inputs that fit what is left of the bound, by the expansions seen so far."""
-        spare, growth = self.spare, len(self.out) + len(self.failures) - self.at
+        spare, growth = self.spare, self.here - self.at
         return spare * self.at // growth if spare is not None and growth > 0 else None
 
     def stride(self, size: int) -> None:
@@ -229,7 +268,7 @@ class _Work:
 
     def _keep(self, items: Sequence[Any], where: Sequence[Where], first: int) -> None:
         if self.where is None and not isinstance(where, range):  # a range: one output each
-            self.where = list(range(first))
+            self.where = list(range(self.first, first))
         if self.where is not None:
             self.where.extend(where)
         if self.measure is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headrace.batch import BatchResult, Failure
+    from headrace.errors import ItemLate, WorkerLost
     from headrace.flow.network import Network
     from headrace.flow.outlet import Reader
     from headrace.flow.stage import Sent, StageFlow
@@ -263,6 +264,13 @@ class StageNode(Node):
 
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         self.flow.finished(sent, result, now_s)
+        self._booked()
+
+    def lost(self, sent: Sent, error: WorkerLost | ItemLate, now_s: float) -> None:
+        self.flow.lost(sent, error, now_s)
+        self._booked()
+
+    def _booked(self) -> None:
         if self.flow.untold:
             failures = self.flow.new_failures()
             self._failed(failures)

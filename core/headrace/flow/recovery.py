@@ -1,15 +1,68 @@
-"""What comes back to be run again: the rest that a batch gave back, and items whose retry is due."""
+"""What comes back to be run again: the rest that a batch gave back, items whose retry is due, and what was under way in
+a worker that was lost.
+
+A batch is lost with its worker and nobody knows at which item: it goes on item by item, each noted before it is begun.
+The item that the next worker is lost with is a suspect, and goes alone from then on. Only three workers lost at the
+same item convict it: that others are killed by somebody else is nothing that an item did.
+"""
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
 from zlib import crc32
 
+from headrace.batch import BatchResult, Failure, Tally
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from headrace.batch import Batch, Failure
+    from collections.abc import Sequence
+
+    from headrace.batch import Batch
     from headrace.flow.kernel import Op
     from headrace.flow.ordering import Slot
+
+
+CONVICTED = 3
+"""So many workers lost at the same item, and it fails."""
+LOST_IN_A_ROW = 20
+"""So many workers lost while no item of the stage was finished, and the stage fails."""
+
+
+class Suspects:
+    """The items of a stage that workers were lost at, by their position in its input."""
+
+    def __init__(self) -> None:
+        self._lost: dict[int, int] = {}  # workers lost at an item
+        self._halve: set[int] = set()  # where batches begin of which nothing more is known
+
+    def blame(self, batch: Batch, at: int | None) -> bool:
+        """A worker was lost with `batch`, at its item `at` if that is known; says whether it fails for that."""
+        if at is None and len(batch) == 1:
+            at = 0
+        if at is None:
+            if batch.step:
+                self._halve.add(batch.seq)
+            return False
+        position = batch.seq + at
+        self._lost[position] = self._lost.get(position, 0) + 1
+        return len(batch) == 1 and self._lost[position] >= CONVICTED
+
+    def together(self, batch: Batch) -> int:
+        """How many of the first items of `batch` may go together."""
+        if batch.seq in self._halve:
+            self._halve.discard(batch.seq)
+            return (len(batch) + 1) // 2
+        inside = [each - batch.seq for each in self._lost if 0 <= each - batch.seq < len(batch)]
+        return min((each or 1 for each in inside), default=len(batch))
+
+    def clear(self, batch: Batch, done: int) -> None:
+        """The first `done` items of `batch` have an outcome."""
+        if self._lost:
+            for position in range(batch.seq, batch.seq + done):
+                self._lost.pop(position, None)
+
+    def __repr__(self) -> str:
+        return f"<Suspects {self._lost}>"
 
 
 def delay_s(op: Op, failure: Failure) -> float:
@@ -20,6 +73,22 @@ def delay_s(op: Op, failure: Failure) -> float:
     share = crc32(repr((failure.index, failure.attempts)).encode()) / 2**32
     doubled = op.backoff_s * 2.0 ** min(failure.attempts - 1, 64)
     return float(min(doubled * (1 + op.jitter * share), op.max_backoff_s))
+
+
+def failed_at(
+    ops: Sequence[Op], batch: Batch, first: int, items: int, error: BaseException, *, final: bool = False
+) -> BatchResult:
+    """What is to be booked for `items` of `batch`, from its item `first` on, that failed without their function's
+    doing. If that is `final`, they are not tried again."""
+    op, tallies = ops[batch.enter], [Tally() for _ in ops]
+    verdict = op.on_error if final else op.verdict(batch.attempt, error)
+    positions = range(first, first + (1 if verdict == "raise" else items))  # nothing behind the first one is wanted
+    failures = []
+    for at in positions:
+        index, item = batch.index[at], batch.data[at]
+        failures.append(Failure(batch.enter, op.name, at, index, item, error, batch.attempt, verdict))
+        tallies[batch.enter].failed(verdict, first=batch.attempt == 1)
+    return BatchResult([], [], positions.stop, failures, tallies)
 
 
 class Recovery:

@@ -13,11 +13,11 @@ from bisect import bisect_left
 from collections import deque
 
 from headrace.batch import Batch, BatchResult, Failure, Tally, paths
-from headrace.errors import AccountError, ExecutorFailed, OperatorFailed, said
+from headrace.errors import AccountError, ExecutorFailed, HeadraceError, ItemLate, OperatorFailed, WorkerLost, said
 from headrace.flow.backlog import Backlog
 from headrace.flow.ledger import over_cap
 from headrace.flow.ordering import Ordering
-from headrace.flow.recovery import Recovery, delay_s
+from headrace.flow.recovery import CONVICTED, LOST_IN_A_ROW, Recovery, Suspects, delay_s, failed_at
 from headrace.flow.sizing import Sizing, aim
 from headrace.flow.window import Window
 
@@ -52,9 +52,10 @@ class FlowSettings:
     aim_s      seconds of work that a batch aims at
     linger_s   longest that an item waits for a later one
     timeout_s  longest that an item may run, or None; with it a batch has one item
+    idempotent whether items may run again whose worker was lost
     """
 
-    __slots__ = ("adaptive", "aim_s", "linger_s", "max_bytes", "ordered", "timeout_s", "window")
+    __slots__ = ("adaptive", "aim_s", "idempotent", "linger_s", "max_bytes", "ordered", "timeout_s", "window")
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class FlowSettings:
         aim_s: float = 0.005,
         linger_s: float = 0.005,
         timeout_s: float | None = None,
+        idempotent: bool = True,
     ) -> None:
         self.window = window
         self.max_bytes = max_bytes
@@ -74,6 +76,7 @@ class FlowSettings:
         self.aim_s = aim_s
         self.linger_s = linger_s
         self.timeout_s = timeout_s
+        self.idempotent = idempotent
 
     def __repr__(self) -> str:
         return f"FlowSettings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
@@ -117,6 +120,10 @@ class StageFlow:
         self._ordering = Ordering(settings.ordered)
         self._timeout_s = settings.timeout_s
         self._looked_s = 0.0  # when `expired` was asked last
+        self._idempotent = settings.idempotent
+        self._step = settings.timeout_s is not None or not settings.idempotent
+        self._suspects = Suspects()
+        self._lost = 0  # workers, since an item was finished
         adaptive = settings.adaptive and settings.timeout_s is None
         self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=adaptive)
         self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
@@ -229,8 +236,9 @@ class StageFlow:
         if back is None:
             return None
         slot, batch = back
-        if len(batch) > affordable:
-            batch, rest = batch.split(affordable)
+        items = min(affordable, self._suspects.together(batch))
+        if len(batch) > items:
+            batch, rest = batch.split(items)
             self._recovery.put(self._ordering.split(slot), rest)
         return self._sent(slot, batch)
 
@@ -244,7 +252,9 @@ class StageFlow:
         affordable = self._affordable(min(size, there), eager)
         if not affordable:
             return None
-        return self._sent(self._ordering.open(), self._backlog.take(affordable))
+        batch = self._backlog.take(affordable)
+        batch.step = self._step
+        return self._sent(self._ordering.open(), batch)
 
     def _sent(self, slot: Slot, batch: Batch) -> Sent:
         """`batch` with the credit that it will need, as far as that is known, when its outputs are here."""
@@ -296,7 +306,10 @@ class StageFlow:
         except AccountError as error:
             self._fail(sent, error)
             return
-        if batch.attempt == 1:
+        if result.done:
+            self._lost = 0
+            self._suspects.clear(batch, result.done)
+        if batch.attempt == 1 and batch.step == self._step:
             self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s)
             self._learn(result)
         capped = self._over_cap(result) if self._capped and result.failures else None
@@ -333,6 +346,29 @@ class StageFlow:
         failed = ExecutorFailed(self.name, sent.batch.index[0], said(error))
         failed.__cause__ = error
         self._fail(sent, failed)
+
+    def lost(self, sent: Sent, error: WorkerLost | ItemLate, now_s: float) -> None:
+        """The worker came to its end that was to run the batch."""
+        batch = sent.batch
+        if isinstance(error, ItemLate):
+            self.finished(sent, self._timed_out(batch, self._timeout_s or 0.0, error.stack), now_s)
+            return
+        result: BatchResult = error.kept or BatchResult([], [], 0, [], [Tally() for _ in self._ops])
+        self._lost += 1
+        if self._lost > LOST_IN_A_ROW and not result.done:
+            self.broken(sent, HeadraceError(f"{self._lost} workers in a row came to nothing, the last: {error}"))
+            return
+        guilty = 0  # items behind what was kept
+        if error.started and not self._idempotent:
+            guilty = 0 if error.at is None else min(error.at + 1, len(batch)) - result.done
+            why = WorkerLost(f"{error.how}, and with it what came of this item, which may not run again")
+        elif error.started and self._suspects.blame(batch, error.at):
+            guilty = 1
+            why = WorkerLost(f"{error.how}, the {CONVICTED}rd worker that was lost at this item")
+        if guilty:
+            result = result.and_then(failed_at(self._ops, batch, result.done, guilty, why, final=True))
+        batch.step = batch.step or error.started
+        self.finished(sent, result, now_s)
 
     # the output side
 
@@ -384,13 +420,11 @@ class StageFlow:
         late = [sent for sent in begun if sent.batch.began_s + self._timeout_s <= now_s]
         return [(sent, self._timed_out(sent.batch, self._timeout_s)) for sent in late]
 
-    def _timed_out(self, batch: Batch, timeout_s: float) -> BatchResult:
-        op, error = self._ops[batch.enter], TimeoutError(f"still running after {timeout_s} s")
-        verdict = op.verdict(batch.attempt, error)
-        failure = Failure(batch.enter, op.name, 0, batch.index[0], batch.data[0], error, batch.attempt, verdict)
-        tallies = [Tally() for _ in self._ops]
-        tallies[batch.enter].failed(verdict, first=batch.attempt == 1)
-        return BatchResult([], [], 1, [failure], tallies)
+    def _timed_out(self, batch: Batch, timeout_s: float, stack: str = "") -> BatchResult:
+        error = TimeoutError(f"still running after {timeout_s} s")
+        if stack:
+            error.add_note(stack)
+        return failed_at(self._ops, batch, 0, 1, error)
 
     def expects(self, sent: Sent) -> bool:
         """Whether the batch has not been booked yet."""

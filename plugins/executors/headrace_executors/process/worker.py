@@ -1,0 +1,282 @@
+"""A worker process: reads batches, runs kernels over them, sends back what came of it. One thread.
+
+Standard library without `typing`, and no more of that than has to be: a pool waits for its workers to start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from time import monotonic, perf_counter
+
+from headrace.batch import Batch, BatchResult
+from headrace.errors import HeadraceError, ItemUnpicklable, said
+from headrace.flow.kernel import Control
+from headrace.flow.recovery import failed_at
+from headrace_executors.process import wire
+from headrace_executors.process.cell import RUNNING, UNPACKING, Cell
+from headrace_executors.process.lifeline import hang_on
+from headrace_executors.process.memory import Slot, room_for
+from headrace_executors.process.packing import LARGE, pack, pack_each, unpack, unpack_each
+from headrace_executors.process.results import head_of, without
+from headrace_executors.process.wire import Message, Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from headrace.flow.kernel import Kernel
+
+HAND_OVER_S = 0.05
+"""A batch that runs for longer than this hands over what it has done so far, and again each time after that."""
+
+at_work = False
+"""Whether this process is a worker: a pipeline inside of one runs in line."""
+
+
+def main(sock_fd: int, cell_fd: int, lifeline_fd: int, stack_fd: int) -> None:
+    global at_work
+    at_work = True
+    hang_on(lifeline_fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    sys.breakpointhook = _no_breakpoint
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what a killed worker has printed was printed
+    worker = Worker(Wire(socket.socket(fileno=sock_fd)), Cell(cell_fd), stack_fd)
+    try:
+        worker.run()
+    except ConnectionError:  # the parent does not read any more
+        os._exit(1)
+
+
+def _no_breakpoint(*arguments: Any, **options: Any) -> None:
+    raise HeadraceError("breakpoint() has no terminal in a worker process; it works with the profile 'serial'")
+
+
+class _Over(BaseException):
+    """Nothing behind what was handed over is wanted."""
+
+
+class Worker:
+    """What the process does. Owns its end of the wire, the kernels that came, and its side of the slots."""
+
+    def __init__(self, wire: Wire, cell: Cell, stack_fd: int) -> None:
+        self.wire = wire
+        self.cell = cell
+        self.name = f"headrace-process-{os.getpid()}"
+        self._stack_fd = stack_fd
+        self._kernels: dict[int, bytes | Kernel] = {}  # by the number of the lane; as bytes until it is needed
+        self._slots: dict[int, Slot] = {}
+        self._offered: list[Slot] = []  # those that a result may be put into
+
+    def run(self) -> None:
+        self.wire.send(wire.READY, os.getpid())
+        while (messages := self.wire.read()) is not None:
+            for message in messages:
+                if message.kind == wire.QUIT:
+                    return
+                self._take(message)
+
+    def _take(self, message: Message) -> None:
+        number, sections = message.number, message.sections
+        if message.kind == wire.BATCH:
+            self._batch(number, sections)
+        elif message.kind == wire.KERNEL:
+            self._kernels[number] = bytes(sections[0])
+        elif message.kind == wire.FORGET:
+            self._kernels.pop(number, None)
+        elif message.kind == wire.SLOT:
+            self._map(number, int.from_bytes(sections[0], "little"), message.fds)
+        elif message.kind == wire.UNSLOT:
+            slot = self._slots.pop(number, None)
+            self._offered = [each for each in self._offered if each is not slot]
+        elif message.kind == wire.START:
+            self._start(*unpack(sections[0]))
+
+    def _start(self, argv: list[str]) -> None:
+        sys.argv[:] = argv
+        try:
+            import faulthandler
+
+            faulthandler.register(STACK_SIGNAL, file=self._stack_fd, all_threads=False)
+        except (AttributeError, OSError, RuntimeError):  # then there is no stack to be shown
+            pass
+
+    def _map(self, number: int, size: int, fds: Sequence[int]) -> None:
+        """Make a slot known; without its descriptor, or without an address for it, it stays unknown."""
+        for fd in fds:
+            try:
+                self._slots[number] = Slot(number, size, fd)
+            except (OSError, ValueError):
+                pass
+            finally:
+                os.close(fd)
+
+    # a batch
+
+    def _batch(self, ticket: int, sections: Sequence[Any]) -> None:
+        self.cell.put(ticket, UNPACKING, monotonic())
+        head = unpack(sections[0])
+        slot, offers = head["slot"], head["offers"]
+        self._offered += [self._slots[number] for number in offers if number in self._slots]
+        work = _Work(self, ticket, head["lane"], head["solo"])
+        try:
+            work.run(head, sections)
+        finally:
+            del work
+        if slot is not None and slot in self._slots:
+            # What the function has kept of its input keeps the memory; nobody else may write to it then.
+            kept = self._slots[slot].in_use
+            if kept:
+                del self._slots[slot]
+            self.wire.send(wire.RETURNED, slot, [b"kept" if kept else b""])
+
+    def kernel(self, lane: int) -> Kernel:
+        kernel = self._kernels[lane]
+        if isinstance(kernel, bytes):
+            kernel = self._kernels[lane] = unpack(kernel)
+        return kernel
+
+    def slot_for(self, size: int) -> Slot | None:
+        """An offered slot with so much room, the smallest; it is the parent's from now on."""
+        fitting = [slot for slot in self._offered if slot.size >= size]
+        slot = min(fitting, key=lambda each: each.size, default=None)
+        if slot is not None:
+            self._offered.remove(slot)
+        return slot
+
+    def slot(self, number: int) -> Slot | None:
+        return self._slots.get(number)
+
+
+class _Work(Control):
+    """One batch, and what its kernel heeds."""
+
+    steps = True
+
+    def __init__(self, worker: Worker, ticket: int, lane: int, solo: bool) -> None:
+        super().__init__()
+        self._worker = worker
+        self._ticket = ticket
+        self._lane = lane
+        self._solo = solo  # each output in a pickle of its own
+        self._step = False
+        self._handed_s = perf_counter()
+        self._through = False  # nothing behind what was handed over is wanted
+
+    def run(self, head: dict[str, Any], sections: Sequence[Any]) -> None:
+        try:
+            self._kernel = self._worker.kernel(self._lane)
+        except BaseException as error:
+            self._send(wire.BROKEN, [said(error).encode()])
+            return
+        batch = self._unpacked(head, sections)
+        if batch is None:
+            return
+        self._batch, self._step = batch, batch.step
+        if not self._step:
+            self._worker.cell.put(self._ticket, RUNNING, monotonic())
+        try:
+            result = self._kernel.run(batch, self, self._worker.name)
+        except _Over as over:
+            result = over.args[0]
+        if self._step and len(batch) > 1:
+            self._worker.cell.put(self._ticket, len(batch), monotonic())
+        self._give(wire.RESULT, result)
+
+    def _unpacked(self, head: dict[str, Any], sections: Sequence[Any]) -> Batch | None:
+        """The batch; None if none of its items can be made here, which is told."""
+        batch = Batch(*head["batch"])
+        batch.step = head["step"]
+        batch.most_bytes = head["most_bytes"]
+        bad: dict[int, str] = {}
+        try:
+            if head["each"]:
+                batch.data, bad = unpack_each(unpack(sections[1]))
+            else:
+                batch.data = unpack(sections[1], self._buffers(head, sections))
+        except _Refused as error:
+            self._send(wire.REFUSED, [str(error).encode()])
+            return None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            self._send(wire.REFUSED, [said(error).encode()])
+            return None
+        if bad:  # those before the first of these; it fails once it is the first, as it would if its function raised
+            first = min(bad)
+            if first == 0:
+                batch.data = batch.data[:1]
+                why = ItemUnpicklable(f"it cannot travel to a worker process: {bad[0]}")
+                self._batch = batch
+                self._give(wire.RESULT, failed_at(self._kernel.ops, batch, 0, 1, why, final=True))
+                return None
+            batch.data = batch.data[:first]
+        return batch
+
+    def _buffers(self, head: dict[str, Any], sections: Sequence[Any]) -> Sequence[Any]:
+        if head["slot"] is None:
+            return sections[2:]
+        slot = self._worker.slot(head["slot"])
+        if slot is None:
+            raise _Refused("slot")
+        return slot.views(head["spans"])
+
+    # what the kernel heeds
+
+    def at(self, position: int) -> None:
+        cell = self._worker.cell
+        if self._step:
+            cell.put(self._ticket, position, monotonic())
+        self.cancelled = cell.dropped == self._lane
+
+    def hands_over(self, now_s: float) -> bool:
+        return now_s - self._handed_s > HAND_OVER_S
+
+    def hand_over(self, result: BatchResult) -> None:
+        self._give(wire.PART, result)
+        self._handed_s = perf_counter()
+        if any(tally.raised for tally in result.tallies):
+            raise _Over(BatchResult([], [], result.done, [], [type(tally)() for tally in result.tallies]))
+
+    # what goes home
+
+    def _give(self, kind: int, result: BatchResult) -> None:
+        batch, ops = self._batch, self._kernel.ops
+        slot, spans, wanted, solo = None, None, 0, self._solo
+        try:
+            if solo:
+                raise _Refused("each by itself")
+            data, buffers = pack(result.data)
+        except (Exception, SystemExit, KeyboardInterrupt):
+            each, bad = pack_each(result.data)
+            if bad:
+                result = without(result, bad, batch, ops)
+                each, _ = pack_each(result.data)
+            data, buffers, solo = pack(each)[0], [], True
+        size = room_for(buffers)
+        if size >= LARGE:
+            place = self._worker.slot_for(size)
+            if place is None:
+                wanted = size
+            else:
+                slot, spans, buffers = place.number, place.fill(buffers), []
+        head = pack((head_of(result, batch), slot, spans, wanted, solo))[0]
+        self._send(kind, [head, data, *buffers])
+
+    def _send(self, kind: int, sections: Sequence[Any]) -> None:
+        self._worker.wire.send(kind, self._ticket, sections)
+
+    def __repr__(self) -> str:
+        return f"<_Work on batch {self._ticket}>"
+
+
+class _Refused(Exception):
+    """The batch cannot be taken as it came."""
+
+
+STACK_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2 + 1) - 1
+"""Asks for the stack of what hangs."""
