@@ -282,4 +282,6 @@ def _zip(node: Node, inputs: list[Given], tally: Count) -> Given:
     if not node.fill and count < max(lengths):
         longer = next(each for each in inputs if len(each.items) > count)
         given.error = Failed(node.step.name, longer.items[count][0], longer.items[count][1], ValueError("unequal"))
+    else:
+        given.error = next((each.error for each in inputs if each.error is not None), None)
     return given

@@ -439,7 +439,7 @@ class SeemsSlow(Lane):
         return result
 
 
-@found_by(test_batching_tiny_functions_travel_many_at_a_time="assert")
+@found_by(test_batching_tiny_functions_travel_many_at_a_time="assert|hangs")  # 5,000 batches take their time
 class TellsLongTimes(Right):
     lane = SeemsSlow
 
