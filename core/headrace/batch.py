@@ -225,6 +225,7 @@ class BatchResult:
     failures  the items that raised
     tallies   one per operator of the kernel
     nbytes    measured size of the outputs; 0 where the stage has no bound in bytes
+    most      items that the executor can take at once, as things are: larger batches come back in parts; None: any
     worker    who ran it; began_s, ended_s: monotonic clock; cpu_s: seconds of CPU of the worker's thread
     """
 
@@ -235,6 +236,7 @@ class BatchResult:
         "done",
         "ended_s",
         "failures",
+        "most",
         "nbytes",
         "tallies",
         "where",
@@ -261,6 +263,7 @@ class BatchResult:
         self.failures = failures
         self.tallies = tallies
         self.nbytes = nbytes
+        self.most: int | None = None
         self.worker = worker
         self.began_s = began_s
         self.ended_s = ended_s

@@ -52,8 +52,9 @@ class Sizing:
         self.brief = False
         self.ahead = min(window, 2 * degree)
 
-    def observe(self, items: int, took_s: float, cpu_s: float) -> None:
-        """A batch of `items` took `took_s`, of which a core worked for it `cpu_s`."""
+    def observe(self, items: int, took_s: float, cpu_s: float, most: int | None = None) -> None:
+        """A batch of `items` took `took_s`, of which a core worked for it `cpu_s`; of larger ones than `most` the
+        executor takes that many."""
         if not items:
             return
         self._costs.append(took_s / items)
@@ -61,6 +62,7 @@ class Sizing:
         self.cost_s = cost_s = max(_median(self._costs), 1e-9)
         if self._adaptive:
             limit = self._half if self._fair * cost_s < WORTH_S else self._fair
+            limit = limit if most is None else min(limit, most)
             self.size = max(1, min(round(self._aim_s / cost_s), self.size * GROWTH, limit))
         self.brief = min(self.size, self._fair) * cost_s < WORTH_S and _median(self._computed) > COMPUTES
         self.ahead = min(self._window, max(2 * self.size * self._degree, int(self._degree * AHEAD_S / cost_s)))

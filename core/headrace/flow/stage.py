@@ -310,7 +310,7 @@ class StageFlow:
             self._lost = 0
             self._suspects.clear(batch, result.done)
         if batch.attempt == 1 and batch.step == self._step:
-            self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s)
+            self._sizing.observe(result.done, result.ended_s - result.began_s, result.cpu_s, result.most)
             self._learn(result)
         capped = self._over_cap(result) if self._capped and result.failures else None
         behind = self._ordering.split(sent.slot) if capped else None

@@ -33,6 +33,9 @@ THREADS = (
 )
 """What tells the libraries of linear algebra how many threads to begin: each worker would begin one per core."""
 
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+"""For glibc: memory of arrays that come and go is kept, and its pages are not made anew each time."""
+
 _MAIN = (
     "import sys; sys.path[:] = {path!r}; "
     "from headrace_executors.process.worker import main; main({sock}, {cell}, {lifeline}, {stack})"
@@ -54,7 +57,7 @@ class Child:
         self.late: tuple[float, Job] | None = None  # when it will be killed for an item that runs for too long
         self._sending = threading.Lock()
         self._known: set[int] = set()  # lanes whose kernel it has
-        self._stack, cell = anonymous(STACK_BYTES), anonymous(SIZE)
+        self._stack, cell = anonymous(STACK_BYTES), anonymous(SIZE, now=True)
         self.cell = Cell(cell)
         ours, theirs = socket.socketpair()
         try:
@@ -98,11 +101,8 @@ class Child:
                 head["slot"], head["spans"] = lent
                 buffers = []
             head["offers"] = self.lending.offers()
-            for number, size, fd in self.lending.news():
-                if fd is None:
-                    self.wire.put(wire.UNSLOT, number, [])
-                else:
-                    self.wire.put(wire.SLOT, number, [size.to_bytes(8, "little")], [fd])
+            for kind, number, size, fds in self.lending.news():
+                self.wire.put(kind, number, [size.to_bytes(8, "little")], fds)
             self.wire.put(wire.BATCH, job.ticket, [pack(head)[0], job.data, *buffers])
             return self._flush()
 
@@ -192,13 +192,14 @@ class Child:
 
     def close(self) -> None:
         """Let go of all that was for it. It must be at its end, or it will find the wire closed."""
-        self.wire.close()
+        with self._sending:
+            self.wire.close()
+            self.lending.close()
         for fd in (self.pidfd, self._stack):
             if fd is not None and fd >= 0:
                 os.close(fd)
         self.pidfd, self._stack = None, -1
         self.cell.close()
-        self.lending.close()
 
     def __repr__(self) -> str:
         return f"<Child {self.pid}, {len(self.jobs)} batches>"
@@ -228,7 +229,7 @@ def _path() -> list[str]:
 
 
 def _environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
-    return {**dict.fromkeys(THREADS, str(threads)), **environment}
+    return {**dict.fromkeys(THREADS, str(threads)), **MALLOC, **environment}
 
 
 def _pidfd(pid: int) -> int | None:

@@ -13,7 +13,7 @@ from headrace.flow.stage import FlowSettings
 from headrace.hookspecs import hookimpl
 from headrace.settings import cores, flag, or_none, whole_number
 from headrace_executors.process import worker
-from headrace_executors.process.lane import InlineLane, ProcessLane
+from headrace_executors.process.lane import InlineLane, ProcessLane, packed
 from headrace_executors.process.pool import Pool
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ class PipelineProcessExecutor(Standalone):
         if self._pool is None:
             self._pool = Pool(self.max_workers)
         lane = ProcessLane(self._pool, stage, self._pool.allowed(stage.degree), self.settings.pipeline_depth)
-        self._pool.open(lane)
+        self._pool.open(lane)  # workers take their time to start: what they will need is made meanwhile
+        try:
+            lane.kernel = packed(stage)
+        except BaseException:
+            lane.close(cancel=True)
+            raise
         return lane
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:

@@ -43,6 +43,7 @@ class Job:
         self.solo = not lane.idempotent  # it could not run again for the sake of its results
         self.sent_s = 0.0
         self._items = len(batch)
+        self._most: int | None = None  # items that can travel together, where they have large buffers
         self._parts: BatchResult | None = None
         self._spoiled = False
 
@@ -52,10 +53,10 @@ class Job:
         if not self.each:
             try:
                 self.data, self.buffers = pack(data)
-                nbytes = sum(buffer.nbytes for buffer in self.buffers)
-                if nbytes > MOST_BYTES and len(data) > 1:
-                    self._items = max(1, len(data) * MOST_BYTES // nbytes)
+                while (nbytes := sum(buffer.nbytes for buffer in self.buffers)) > MOST_BYTES and self._items > 1:
+                    self._items = max(1, min(self._items * MOST_BYTES // nbytes, self._items - 1))
                     self.data, self.buffers = pack(data[: self._items])
+                self._most = max(1, MOST_BYTES * self._items // nbytes) if nbytes else None
                 return None
             except (Exception, SystemExit):  # whatever the methods of an item raise
                 pass
@@ -110,6 +111,8 @@ class Job:
         if self._spoiled:
             self._spoiled, self.solo, self._parts = False, True, None
             return None
+        if self._parts is not None:
+            self._parts.most = self._most
         return self._parts
 
     @property

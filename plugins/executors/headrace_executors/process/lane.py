@@ -32,7 +32,7 @@ class ProcessLane:
         self.ops = stage.kernel.ops
         self.timeout_s = stage.timeout_s
         self.idempotent = stage.idempotent
-        self.kernel = _packed(stage)
+        self.kernel = b""
         self.brief = True
         self.closed = False
         self._pool = pool
@@ -100,7 +100,8 @@ class InlineLane:
         return Leftovers()
 
 
-def _packed(stage: StageSpec) -> bytes:
+def packed(stage: StageSpec) -> bytes:
+    """The pickle of a stage's kernel. Raises SettingsError if a function cannot travel, and says which part of it."""
     try:
         return pack(stage.kernel, beside=False)[0]
     except Exception:

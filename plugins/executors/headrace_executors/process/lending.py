@@ -1,7 +1,7 @@
 """Which slots of memory a worker has, and which it may use: the parent's book.
 
     for inputs   free --> lent with a batch --> returned by the worker (or kept there, and then given up)
-    for results  ours, unused --> offered with a batch --> filled, with a result --> in use by the consumer --> unused
+    for results  unused --> offered with a batch --> filled, with a result --> in use by the consumer --> unused
 
 The parent makes them, so that what comes in one it has mapped already. Where there is no memory, or no descriptor left,
 buffers go over the wire instead.
@@ -11,15 +11,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from headrace_executors.process.memory import ROUND, Slot, anonymous, room_for
+from headrace_executors.process import wire
+from headrace_executors.process.memory import ReadSlot, WriteSlot, anonymous, room_for
 from headrace_executors.process.packing import LARGE
 
 INPUTS = 3
-RESULTS = 8
-HELD = 4
+RESULTS = 10
+HELD = 6
 """Slots that the consumer may hold on to; what comes in further ones is copied, so that they can be used again."""
+SIZE = 16 << 20
+"""Bytes of a slot, at least: only those that were once used take memory."""
+
+Slot = TypeVar("Slot", ReadSlot, WriteSlot)
+News = tuple[int, int, int, Sequence[int]]
+"""A slot that a worker is to be told of: the kind of the message, its number, size and descriptor."""
 
 
 class Lending:
@@ -27,12 +34,12 @@ class Lending:
 
     def __init__(self) -> None:
         self._count = 0
-        self._free: list[Slot] = []  # for inputs
-        self._lent: dict[int, Slot] = {}  # with the worker, by number
-        self._unused: list[Slot] = []  # for results; some may still be in use by the consumer
-        self._offered: dict[int, Slot] = {}  # with the worker
-        self._news: list[tuple[int, int, int | None]] = []  # what the worker does not know of yet
-        self._going: list[int] = []  # descriptors on their way
+        self._free: list[WriteSlot] = []  # for inputs
+        self._lent: dict[int, WriteSlot] = {}  # with the worker, by number
+        self._unused: list[ReadSlot] = []  # for results; some may still be in use by the consumer
+        self._offered: dict[int, ReadSlot] = {}  # with the worker
+        self._news: list[News] = []
+        self._going: list[int] = []  # descriptors on their way that are closed then
         self._wanted = 0  # bytes of a result for which there was no slot
         self._refused = False  # the worker cannot map slots
 
@@ -41,28 +48,33 @@ class Lending:
         size = room_for(buffers)
         if size < LARGE or self._refused:
             return None
-        slot = self._fitting(self._free, size) or self._made(self._free, size, INPUTS - len(self._lent))
+        slot = _fitting(self._free, size) or self._new_input(size)
         if slot is None:
+            return None
+        try:
+            spans = slot.fill(buffers)
+        except OSError:  # no memory
             return None
         self._free.remove(slot)
         self._lent[slot.number] = slot
-        return slot.number, slot.fill(buffers)
+        return slot.number, spans
 
     def returned(self, number: int, kept: bool) -> None:
         slot = self._lent.pop(number, None)
-        if slot is not None and not kept:
+        if slot is not None and kept:
+            slot.close()
+        elif slot is not None:
             self._free.append(slot)
 
     def refused(self) -> None:
         """The worker could not map a slot: then all goes over the wire."""
         self._refused = True
-        self._lent.clear()
 
     def offers(self) -> list[int]:
         """The numbers of the slots that the worker may fill from now on."""
         if self._wanted and not self._refused:
             wanted, self._wanted = self._wanted, 0
-            self._made(self._unused, wanted + wanted // 4, RESULTS - len(self._offered))
+            self._new_result(wanted)
         idle = [slot for slot in self._unused if not slot.in_use]
         for slot in idle:
             self._unused.remove(slot)
@@ -81,8 +93,8 @@ class Lending:
         self._unused.append(slot)
         return views
 
-    def news(self) -> list[tuple[int, int, int | None]]:
-        """Slots of which the worker is to be told, as (number, size, descriptor); no descriptor: it is gone."""
+    def news(self) -> list[News]:
+        """What the worker does not know of yet."""
         news, self._news = self._news, []
         return news
 
@@ -92,39 +104,53 @@ class Lending:
             os.close(fd)
         self._going.clear()
 
-    def _fitting(self, slots: list[Slot], size: int) -> Slot | None:
-        return min((slot for slot in slots if slot.size >= size), key=lambda slot: slot.size, default=None)
-
-    def _made(self, slots: list[Slot], size: int, most: int) -> Slot | None:
-        """A new slot among `slots`, of which there may be so many: in place of a smaller one that is not in use, if
-        there is no room for one more."""
-        if len(slots) >= most:
-            idle = [slot for slot in slots if not slot.in_use]
-            if not idle:
+    def _new_input(self, size: int) -> WriteSlot | None:
+        if len(self._free) + len(self._lent) >= INPUTS:
+            if not self._free:
                 return None
-            old = min(idle, key=lambda slot: slot.size)
-            slots.remove(old)
-            self._news.append((old.number, 0, None))
-        size = -(-size // ROUND) * ROUND
+            small = self._free.pop(0)
+            small.close()
+            self._news.append((wire.NO_SLOT, small.number, 0, ()))
+        return self._new(WriteSlot, self._free, size)
+
+    def _new_result(self, size: int) -> None:
+        if len(self._unused) + len(self._offered) >= RESULTS:
+            small = next((slot for slot in self._unused if slot.size < size and not slot.in_use), None)
+            if small is None:
+                return
+            self._unused.remove(small)
+            self._news.append((wire.NO_SLOT, small.number, 0, ()))
+        self._new(ReadSlot, self._unused, size)
+
+    def _new(self, kind: type[Slot], slots: list[Slot], size: int) -> Slot | None:
+        size = max(SIZE, 1 << (size - 1).bit_length())
         try:
             fd = anonymous(size)
         except OSError:
             return None
-        self._count += 1
         try:
-            slot = Slot(self._count, size, fd)
+            slot = kind(self._count + 1, size, fd)
         except (OSError, ValueError):
             os.close(fd)
             return None
+        self._count += 1
         slots.append(slot)
-        self._news.append((slot.number, size, fd))
-        self._going.append(fd)
+        self._news.append((wire.RESULT_SLOT if kind is ReadSlot else wire.INPUT_SLOT, slot.number, size, (fd,)))
+        if kind is ReadSlot:  # the mapping has one of its own
+            self._going.append(fd)
         return slot
 
     def close(self) -> None:
         self.sent()
-        for slots in (self._free, self._unused, self._lent, self._offered):
+        for slot in (*self._free, *self._lent.values()):
+            slot.close()
+        for slots in (self._free, self._lent, self._unused, self._offered):
             slots.clear()
 
     def __repr__(self) -> str:
         return f"<Lending {len(self._free)} + {len(self._lent)} in, {len(self._unused)} + {len(self._offered)} out>"
+
+
+def _fitting(slots: Sequence[WriteSlot], size: int) -> WriteSlot | None:
+    """The smallest that will do, and of these the one that was used last: it may still be in a cache."""
+    return min((slot for slot in reversed(slots) if slot.size >= size), key=lambda slot: slot.size, default=None)

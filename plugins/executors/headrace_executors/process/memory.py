@@ -1,7 +1,9 @@
-"""Memory for large buffers, which two processes map and nobody has to unlink.
+"""Memory for large buffers, which two processes share and nobody has to unlink.
 
-A slot is known to both sides by its number; the parent makes it, and its descriptor travels once. One message at a time
-uses it, and it is used again when nothing refers to its memory any more, so that its pages need not be made anew.
+A slot is known to both sides by its number; the parent makes it, and its descriptor travels once. One side writes to
+it, the first time as to a file, which asks the system for the pages: where there are none it says so, and a process
+that wrote to mapped memory would die of it. The other side maps it and copies nothing. One message at a time uses it,
+and it is used again when nothing refers to its memory any more.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from mmap import mmap
-from tempfile import TemporaryFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,22 +19,22 @@ if TYPE_CHECKING:
     Span = tuple[int, int]  # where a buffer is in a slot: offset, length
 
 ALIGN = 64
-ROUND = 1 << 20
 
 
-def anonymous(size: int) -> int:
-    """A descriptor of `size` bytes of memory that is gone with the last who has it. Raises OSError if there is none,
-    and not later, when it is used."""
+def anonymous(size: int, *, now: bool = False) -> int:
+    """A descriptor of `size` bytes of memory that is gone with the last who has it; its pages are made `now`, or when
+    they are written. Raises OSError if there is no memory, or no descriptor."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("headrace")
     else:
+        from tempfile import TemporaryFile  # costs more than a worker may take to start
+
         with TemporaryFile() as file:
             fd = os.dup(file.fileno())
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, size)
-        else:
-            os.truncate(fd, size)
+        os.truncate(fd, size)
+        if now:
+            os.pwrite(fd, bytes(size), 0)
     except BaseException:
         os.close(fd)
         raise
@@ -45,8 +46,44 @@ def room_for(buffers: Sequence[memoryview]) -> int:
     return sum(-(-buffer.nbytes // ALIGN) * ALIGN for buffer in buffers)
 
 
-class Slot:
-    """A piece of memory in this process."""
+class WriteSlot:
+    """The side of a slot that is written to: as to a file, where its pages are not there yet, and as to memory, which is
+    faster, where they are. Owns the descriptor."""
+
+    def __init__(self, number: int, size: int, fd: int) -> None:
+        self.number = number
+        self.size = size
+        self.fd = fd
+        self._map = memoryview(mmap(fd, size))
+        self._there = 0  # bytes whose pages there are
+
+    def fill(self, buffers: Sequence[memoryview]) -> list[Span]:
+        """Copy the buffers into it. Raises OSError if there is no memory left."""
+        spans, at = [], 0
+        for buffer in buffers:
+            self._write(buffer.cast("B"), at)
+            spans.append((at, buffer.nbytes))
+            at += -(-buffer.nbytes // ALIGN) * ALIGN
+        return spans
+
+    def _write(self, data: memoryview, at: int) -> None:
+        end = at + len(data)
+        if end <= self._there:
+            self._map[at:end] = data
+            return
+        while at < end:
+            at += os.pwrite(self.fd, data[len(data) - (end - at) :], at)
+        self._there = max(self._there, end)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __repr__(self) -> str:
+        return f"<WriteSlot {self.number}, {self.size} bytes>"
+
+
+class ReadSlot:
+    """The side of a slot that is mapped. It is unmapped when nothing refers to it any more."""
 
     def __init__(self, number: int, size: int, fd: int) -> None:
         self.number = number
@@ -59,20 +96,10 @@ class Slot:
         """Whether anything refers to its memory: what was unpacked from it, an array say, or a part of that."""
         return sys.getrefcount(self._map) > self._alone
 
-    def fill(self, buffers: Sequence[memoryview]) -> list[Span]:
-        """Copy the buffers into it."""
-        spans, at = [], 0
-        with memoryview(self._map) as view:
-            for buffer in buffers:
-                view[at : at + buffer.nbytes] = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
-                spans.append((at, buffer.nbytes))
-                at += -(-buffer.nbytes // ALIGN) * ALIGN
-        return spans
-
     def views(self, spans: Sequence[Span]) -> list[memoryview]:
         """The buffers in it, not copied."""
         view = memoryview(self._map)
         return [view[at : at + length] for at, length in spans]
 
     def __repr__(self) -> str:
-        return f"<Slot {self.number}, {self.size} bytes{', in use' * self.in_use}>"
+        return f"<ReadSlot {self.number}, {self.size} bytes{', in use' * self.in_use}>"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Bytes = bytes | bytearray | memoryview
 
-START, KERNEL, SLOT, UNSLOT, BATCH, FORGET, QUIT = range(7)  # to a worker
+START, KERNEL, INPUT_SLOT, RESULT_SLOT, NO_SLOT, BATCH, FORGET, QUIT = range(8)  # to a worker
 READY, PART, RESULT, REFUSED, BROKEN, RETURNED, MAIL = range(10, 17)  # from a worker
 
 _HEADER = Struct("<BBHQ")

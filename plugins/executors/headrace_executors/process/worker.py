@@ -18,7 +18,7 @@ from headrace.flow.recovery import failed_at
 from headrace_executors.process import wire
 from headrace_executors.process.cell import RUNNING, UNPACKING, Cell
 from headrace_executors.process.lifeline import hang_on
-from headrace_executors.process.memory import Slot, room_for
+from headrace_executors.process.memory import ReadSlot, WriteSlot, room_for
 from headrace_executors.process.packing import LARGE, pack, pack_each, unpack, unpack_each
 from headrace_executors.process.results import head_of, without
 from headrace_executors.process.wire import Message, Wire
@@ -71,8 +71,9 @@ class Worker:
         self.name = f"headrace-process-{os.getpid()}"
         self._stack_fd = stack_fd
         self._kernels: dict[int, bytes | Kernel] = {}  # by the number of the lane; as bytes until it is needed
-        self._slots: dict[int, Slot] = {}
-        self._offered: list[Slot] = []  # those that a result may be put into
+        self._inputs: dict[int, ReadSlot] = {}
+        self._results: dict[int, WriteSlot] = {}
+        self._offered: list[WriteSlot] = []  # those that a result may be put into
 
     def run(self) -> None:
         self.wire.send(wire.READY, os.getpid())
@@ -90,11 +91,10 @@ class Worker:
             self._kernels[number] = bytes(sections[0])
         elif message.kind == wire.FORGET:
             self._kernels.pop(number, None)
-        elif message.kind == wire.SLOT:
-            self._map(number, int.from_bytes(sections[0], "little"), message.fds)
-        elif message.kind == wire.UNSLOT:
-            slot = self._slots.pop(number, None)
-            self._offered = [each for each in self._offered if each is not slot]
+        elif message.kind in (wire.INPUT_SLOT, wire.RESULT_SLOT):
+            self._know(message.kind, number, int.from_bytes(sections[0], "little"), message.fds)
+        elif message.kind == wire.NO_SLOT:
+            self._forget_slot(number)
         elif message.kind == wire.START:
             self._start(*unpack(sections[0]))
 
@@ -107,15 +107,25 @@ class Worker:
         except (AttributeError, OSError, RuntimeError):  # then there is no stack to be shown
             pass
 
-    def _map(self, number: int, size: int, fds: Sequence[int]) -> None:
+    def _know(self, kind: int, number: int, size: int, fds: Sequence[int]) -> None:
         """Make a slot known; without its descriptor, or without an address for it, it stays unknown."""
         for fd in fds:
+            if kind == wire.RESULT_SLOT:
+                self._results[number] = WriteSlot(number, size, fd)
+                continue
             try:
-                self._slots[number] = Slot(number, size, fd)
+                self._inputs[number] = ReadSlot(number, size, fd)
             except (OSError, ValueError):
                 pass
             finally:
                 os.close(fd)
+
+    def _forget_slot(self, number: int) -> None:
+        self._inputs.pop(number, None)
+        slot = self._results.pop(number, None)
+        if slot is not None:
+            self._offered = [each for each in self._offered if each is not slot]
+            slot.close()
 
     # a batch
 
@@ -123,17 +133,17 @@ class Worker:
         self.cell.put(ticket, UNPACKING, monotonic())
         head = unpack(sections[0])
         slot, offers = head["slot"], head["offers"]
-        self._offered += [self._slots[number] for number in offers if number in self._slots]
+        self._offered += [self._results[number] for number in offers if number in self._results]
         work = _Work(self, ticket, head["lane"], head["solo"])
         try:
             work.run(head, sections)
         finally:
             del work
-        if slot is not None and slot in self._slots:
+        if slot is not None and slot in self._inputs:
             # What the function has kept of its input keeps the memory; nobody else may write to it then.
-            kept = self._slots[slot].in_use
+            kept = self._inputs[slot].in_use
             if kept:
-                del self._slots[slot]
+                del self._inputs[slot]
             self.wire.send(wire.RETURNED, slot, [b"kept" if kept else b""])
 
     def kernel(self, lane: int) -> Kernel:
@@ -142,16 +152,23 @@ class Worker:
             kernel = self._kernels[lane] = unpack(kernel)
         return kernel
 
-    def slot_for(self, size: int) -> Slot | None:
-        """An offered slot with so much room, the smallest; it is the parent's from now on."""
-        fitting = [slot for slot in self._offered if slot.size >= size]
+    def put(self, buffers: Sequence[memoryview]) -> tuple[int, Any] | None:
+        """Put the buffers into an offered slot, the smallest that will do, which is the parent's from now on; gives its
+        number and where they are, or None if there is none."""
+        size = room_for(buffers)
+        fitting = [slot for slot in reversed(self._offered) if slot.size >= size]  # the last may still be in a cache
         slot = min(fitting, key=lambda each: each.size, default=None)
-        if slot is not None:
-            self._offered.remove(slot)
-        return slot
+        if slot is None:
+            return None
+        try:
+            spans = slot.fill(buffers)
+        except OSError:  # no memory
+            return None
+        self._offered.remove(slot)
+        return slot.number, spans
 
-    def slot(self, number: int) -> Slot | None:
-        return self._slots.get(number)
+    def input(self, number: int) -> ReadSlot | None:
+        return self._inputs.get(number)
 
 
 class _Work(Control):
@@ -220,7 +237,7 @@ class _Work(Control):
     def _buffers(self, head: dict[str, Any], sections: Sequence[Any]) -> Sequence[Any]:
         if head["slot"] is None:
             return sections[2:]
-        slot = self._worker.slot(head["slot"])
+        slot = self._worker.input(head["slot"])
         if slot is None:
             raise _Refused("slot")
         return slot.views(head["spans"])
@@ -259,11 +276,11 @@ class _Work(Control):
             data, buffers, solo = pack(each)[0], [], True
         size = room_for(buffers)
         if size >= LARGE:
-            place = self._worker.slot_for(size)
+            place = self._worker.put(buffers)
             if place is None:
                 wanted = size
             else:
-                slot, spans, buffers = place.number, place.fill(buffers), []
+                (slot, spans), buffers = place, []
         head = pack((head_of(result, batch), slot, spans, wanted, solo))[0]
         self._send(kind, [head, data, *buffers])
 
