@@ -123,7 +123,7 @@ class StageFlow:
         self._idempotent = settings.idempotent
         self._step = settings.timeout_s is not None or not settings.idempotent
         self._suspects = Suspects()
-        self._lost = 0  # workers, since an item was finished
+        self._lost = 0  # workers that had begun with a batch, since an item was finished
         adaptive = settings.adaptive and settings.timeout_s is None
         self._sizing = Sizing(aim_s=settings.aim_s, window=settings.window, degree=degree, adaptive=adaptive)
         self._expansion: float | None = None if kernel.expands else 1.0  # outputs per input; None: not known yet
@@ -354,9 +354,9 @@ class StageFlow:
             self.finished(sent, self._timed_out(batch, self._timeout_s or 0.0, error.stack), now_s)
             return
         result: BatchResult = error.kept or BatchResult([], [], 0, [], [Tally() for _ in self._ops])
-        self._lost += 1
-        if self._lost > LOST_IN_A_ROW and not result.done:
-            self.broken(sent, HeadraceError(f"{self._lost} workers in a row came to nothing, the last: {error}"))
+        lost = error.started + (0 if result.done else self._lost)
+        if lost > LOST_IN_A_ROW:
+            self.broken(sent, HeadraceError(f"{lost} workers in a row came to nothing, the last: {error}"))
             return
         guilty = 0  # items behind what was kept
         if error.started and not self._idempotent:
@@ -369,6 +369,7 @@ class StageFlow:
             result = result.and_then(failed_at(self._ops, batch, result.done, guilty, why, final=True))
         batch.step = batch.step or error.started
         self.finished(sent, result, now_s)
+        self._lost = lost  # whoever is found guilty has finished nothing
 
     # the output side
 

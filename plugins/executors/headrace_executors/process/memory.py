@@ -47,8 +47,8 @@ def room_for(buffers: Sequence[memoryview]) -> int:
 
 
 class WriteSlot:
-    """The side of a slot that is written to: as to a file, where its pages are not there yet, and as to memory, which is
-    faster, where they are. Owns the descriptor."""
+    """The side of a slot that is written to: as to a file, where its pages are not there yet, and as to memory, which
+    is faster, where they are. Owns the descriptor."""
 
     def __init__(self, number: int, size: int, fd: int) -> None:
         self.number = number
