@@ -1,3 +1,4 @@
+from headrace.batch import Setup as Setup
 from headrace.context import current as current
 from headrace.contracts import HEADRACE_API as HEADRACE_API
 from headrace.drive import Stream as Stream
@@ -15,6 +16,7 @@ from headrace.errors import PluginError as PluginError
 from headrace.errors import SettingsError as SettingsError
 from headrace.errors import WindowTooSmall as WindowTooSmall
 from headrace.errors import WorkerLost as WorkerLost
+from headrace.operators import Recycle as Recycle
 from headrace.operators import Retry as Retry
 from headrace.pipeline import Pipeline as Pipeline
 from headrace.pipeline import map as map

@@ -1,4 +1,4 @@
-"""What travels: items in batches, and what comes back for them. Data only.
+"""What travels: items in batches, what comes back for them, and what a worker makes for its functions. Data only.
 
 Worker processes import this module, so it is standard library without `typing`, and its classes are plain and slotted.
 """
@@ -11,7 +11,7 @@ from headrace.errors import OperatorFailed, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     # Which input of a batch: its offset there, and an ordinal for every `flat_map` passed since.
@@ -292,6 +292,30 @@ class BatchResult:
 
     def __repr__(self) -> str:
         return f"<BatchResult of {self.done} inputs: {len(self.data)} outputs, {len(self.failures)} failures>"
+
+
+class Setup:
+    """`make(*args, **kwargs)` is called once in each worker, before the first item of its operator. If the operator has
+    no function of its own, what it gives is that function: an instance of a class with `__call__`, say.
+
+    teardown  called with what `make` gave when the worker is done with the operator, unless it is killed
+
+        .map("embed", setup=Setup(Model, "weights.bin", teardown=Model.close))
+    """
+
+    __slots__ = ("args", "kwargs", "make", "teardown")
+
+    def __init__(
+        self, make: Callable[..., Any], *args: Any, teardown: Callable[[Any], Any] | None = None, **kwargs: Any
+    ) -> None:
+        self.make = make
+        self.args = args
+        self.kwargs = kwargs
+        self.teardown = teardown
+
+    def __repr__(self) -> str:
+        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"Setup({', '.join([getattr(self.make, '__qualname__', repr(self.make)), *given])})"
 
 
 def order_key(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from attrs import field, frozen
 
+from headrace.batch import Setup
 from headrace.errors import SettingsError, shorten
 from headrace.settings import Rule, choice, did_you_mean, flag, function, number, or_none, seconds, text, whole_number
 
@@ -31,6 +32,26 @@ def _fits_cap(value: Any) -> bool:
     return whole_number(at_least=0).fits(value) or (isinstance(value, float) and 0 <= value < 1)
 
 
+def _setup(value: Any) -> Setup | None:
+    return value if value is None or isinstance(value, Setup) else Setup(value)
+
+
+def _is_setup(value: Any) -> bool:
+    return isinstance(value, Setup) or callable(value)
+
+
+@frozen
+class Recycle:
+    """When a worker process is replaced by a new one, between two batches: for functions that leak.
+
+    items      after so many items of the operator
+    rss_bytes  when it holds more resident memory than that (Linux)
+    """
+
+    items: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="items")))
+    rss_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
+
+
 @frozen(kw_only=True)
 class Operator:
     """One step of a pipeline. What does not concern its kind keeps its default.
@@ -48,6 +69,8 @@ class Operator:
     max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
                      against it from 100 items on, and at the end
     timeout_s        longest that an item may run before it fails
+    setup            what a worker makes once, before its first item: a Setup, or a class or function that makes it
+    recycle          when a worker process is replaced by a new one, or None
     idempotent       whether an item may run again whose worker process was lost; False: it fails instead
     dead_letters     the operator that gets what is set aside, by name; None: the result
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
@@ -66,6 +89,8 @@ class Operator:
     retries: int | Retry = 0
     max_failures: float | None = None
     timeout_s: float | None = None
+    setup: Setup | None = field(default=None, converter=_setup)
+    recycle: Recycle | None = None
     idempotent: bool = True
     dead_letters: str | None = None
     size: int = 0
@@ -105,6 +130,8 @@ class OperatorOptions(TypedDict, total=False):
     retries: int | Retry
     max_failures: int | float | None
     timeout_s: float | None
+    setup: Setup | Callable[[], Any] | None
+    recycle: Recycle | None
     idempotent: bool
     dead_letters: str | None
 
@@ -119,6 +146,8 @@ _RULES: dict[str, Rule] = {
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
     "timeout_s": or_none(seconds(above=0)),
+    "setup": or_none(Rule("a Setup, or a class or function that is called without arguments", _is_setup)),
+    "recycle": or_none(Rule("a Recycle", lambda value: isinstance(value, Recycle))),
     "idempotent": flag(),
     "dead_letters": or_none(text(of="an operator's name")),
 }
@@ -127,6 +156,8 @@ _RULES: dict[str, Rule] = {
 def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Operator:
     """An operator, or a SettingsError that names it and what is wrong with it."""
     text(of="an operator's name").check(f"{kind}.name", name)
+    if options.get("setup") is not None and options.get("fn", name) is None:
+        options = {option: value for option, value in options.items() if option != "fn"}  # the setup makes it
     for option, value in options.items():
         if option in _RULES:
             _RULES[option].check(f"{kind} '{name}': {option}", value)

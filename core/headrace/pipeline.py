@@ -86,7 +86,12 @@ class Pipeline:
         return self
 
     def map(
-        self, name: str, fn: Callable[[Any], Any], *, inputs: Inputs = None, **options: Unpack[OperatorOptions]
+        self,
+        name: str,
+        fn: Callable[[Any], Any] | None = None,
+        *,
+        inputs: Inputs = None,
+        **options: Unpack[OperatorOptions],
     ) -> Self:
         """`fn` of each item.
 
@@ -101,13 +106,22 @@ class Pipeline:
         max_failures     most items that may fail in the end, in number or (below 1) as a share; more end the operator
         timeout_s        seconds that an item may run; then it fails with TimeoutError, and its worker is replaced: a
                          thread cannot be ended, so it is left to itself and named in a warning. Items go one by one
+        setup            what each worker makes once, before its first item, and has for its function if `fn` is not
+                         given: a Setup, or a class or function that is called without arguments
+        recycle          a Recycle: when a worker process is replaced by a new one
+        idempotent       False: an item whose worker process was lost fails, where it would else run again
         dead_letters     the name of an operator that gets a DeadLetter for each item set aside, in place of the result;
                          one that is added behind this one and names no inputs reads nothing else
         """
         return self._transform("map", name, fn, inputs, options)
 
     def filter(
-        self, name: str, fn: Callable[[Any], Any], *, inputs: Inputs = None, **options: Unpack[OperatorOptions]
+        self,
+        name: str,
+        fn: Callable[[Any], Any] | None = None,
+        *,
+        inputs: Inputs = None,
+        **options: Unpack[OperatorOptions],
     ) -> Self:
         """The items of which `fn` is true. The options are those of `map`."""
         return self._transform("filter", name, fn, inputs, options)
@@ -115,7 +129,7 @@ class Pipeline:
     def flat_map(
         self,
         name: str,
-        fn: Callable[[Any], Iterable[Any]],
+        fn: Callable[[Any], Iterable[Any]] | None = None,
         *,
         inputs: Inputs = None,
         **options: Unpack[OperatorOptions],

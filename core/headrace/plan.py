@@ -11,6 +11,7 @@ from headrace.flow.gates import Gate
 from headrace.flow.kernel import Kernel
 from headrace.flow.ledger import Account
 from headrace.flow.stage import FlowSettings
+from headrace.operators import Recycle
 from headrace.settings import Rule
 
 
@@ -39,6 +40,7 @@ class StageSpec:
     degree  batches of this stage that may run at once; the executor's pool grows to it
     timeout_s  longest that an item may run; then it fails, and `lane.abandon(batch)` tells that its worker is lost
     idempotent whether items may run again whose worker was lost
+    recycle    when a worker process is replaced by a new one, or None
     """
 
     name: str
@@ -46,6 +48,7 @@ class StageSpec:
     degree: int | None = None
     timeout_s: float | None = None
     idempotent: bool = True
+    recycle: Recycle | None = None
 
 
 @frozen

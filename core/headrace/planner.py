@@ -84,6 +84,7 @@ def _fit(before: Node, node: Node) -> bool:
         return False
     same = _same_flow(before.flow, node.flow) and before.spec.degree == node.spec.degree
     same = same and node.spec.timeout_s is None  # which is measured for an item in one operator
+    same = same and before.spec.recycle == node.spec.recycle
     unbounded = node.spec.degree is None and "max_workers" not in _settings(node.executor)
     return same and (node.executor == PluginRef("serial") or unbounded)
 
@@ -95,7 +96,9 @@ def _same_flow(one: FlowSettings, other: FlowSettings) -> bool:
 def _joined(before: StageNode, node: StageNode) -> StageNode:
     operators = before.operators + node.operators
     kernel = Kernel(before.spec.kernel.ops + node.spec.kernel.ops, measure=node.spec.kernel.measure)
-    spec = StageSpec("+".join(operators), kernel, node.spec.degree, idempotent=node.spec.idempotent)
+    spec = StageSpec(
+        "+".join(operators), kernel, node.spec.degree, idempotent=node.spec.idempotent, recycle=node.spec.recycle
+    )
     return StageNode(node.name, before.inputs, operators, spec, node.executor, node.flow, before.letters)
 
 
@@ -153,12 +156,18 @@ def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | N
         idempotent=operator.idempotent,
     )
     kernel = Kernel((_op(operator),), measure=sizeof if flow.max_bytes else None)
-    spec = StageSpec(operator.name, kernel, operator.parallel_degree or degree, operator.timeout_s, operator.idempotent)
+    spec = StageSpec(
+        operator.name,
+        kernel,
+        operator.parallel_degree or degree,
+        operator.timeout_s,
+        idempotent=operator.idempotent,
+        recycle=operator.recycle,
+    )
     return StageNode(operator.name, operator.inputs, (operator.name,), spec, executor, flow)
 
 
 def _op(operator: Operator) -> Op:
-    assert operator.fn is not None
     retries = operator.retries
     again = retries if isinstance(retries, Retry) else Retry(retries + 1, on=(BaseException,))
     return Op(
@@ -172,6 +181,7 @@ def _op(operator: Operator) -> Op:
         jitter=again.jitter,
         max_backoff_s=again.max_backoff_s,
         max_failures=operator.max_failures,
+        setup=operator.setup,
     )
 
 

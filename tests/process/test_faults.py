@@ -96,7 +96,7 @@ def test_what_may_not_run_again_fails_and_is_called_once(tmp_path: Path) -> None
 
 
 def test_workers_that_all_die_end_the_run() -> None:
-    with pytest.raises(ExecutorFailed, match="workers in a row came to nothing, the last: worker process .* SIGKILL"):
+    with pytest.raises(ExecutorFailed, match=r"workers in a row came to nothing, the last: worker process .* SIGKILL"):
         run(victims.at(set(range(ITEMS)), victims.killed), on_error="skip")
 
 

@@ -6,19 +6,22 @@ exception, and the same iterator goes on behind it. So which item failed follows
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
+from copy import copy
 from itertools import compress
 from time import monotonic, perf_counter, thread_time
 
 from headrace.batch import BatchResult, Failure, Tally, locate
 from headrace.context import Current, enter
+from headrace.errors import HeadraceError, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from headrace.batch import Batch, Where
+    from headrace.batch import Batch, Setup, Where
 
     Failed = list[tuple[int, BaseException]]  # position among the operator's inputs, and what it raised
 
@@ -40,6 +43,7 @@ class Op:
     backoff_s     seconds before the second attempt, doubled before each further one, up to `max_backoff_s`; `jitter`:
                   up to this share more
     max_failures  most items that may fail in the end, or most of a share (below 1); None: any
+    setup         what a worker makes before it calls `fn`, or to have one; None: nothing
     """
 
     __slots__ = (
@@ -53,13 +57,14 @@ class Op:
         "name",
         "on",
         "on_error",
+        "setup",
     )
 
     def __init__(
         self,
         name: str,
         kind: str,
-        fn: Callable[[Any], Any],
+        fn: Callable[[Any], Any] | None,
         on_error: str = "raise",
         attempts: int = 1,
         *,
@@ -68,10 +73,12 @@ class Op:
         jitter: float = 0.0,
         max_backoff_s: float = 60.0,
         max_failures: float | None = None,
+        setup: Setup | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
-        self.fn = fn
+        self.fn: Callable[[Any], Any] = fn or _not_set_up
+        self.setup = setup
         self.on_error = on_error
         self.attempts = attempts
         self.on = on
@@ -143,6 +150,23 @@ class Kernel:
         self.seed = seed
 
     @property
+    def needs_setup(self) -> bool:
+        return any(op.setup is not None for op in self.ops)
+
+    def set_up(self) -> tuple[Kernel, list[Callable[[], Any]]]:
+        """This kernel for one worker, with what its operators make before their first item; and what is to be called,
+        in this order, when the worker is done with it. Raises HeadraceError if one of them cannot be made."""
+        ops, teardowns = [], []
+        for op in self.ops:
+            if op.setup is not None:
+                op, teardown = _set_up(op, op.setup)
+                teardowns.append(teardown)
+            ops.append(op)
+        kernel = copy(self)
+        kernel.ops = tuple(ops)
+        return kernel, [each for each in reversed(teardowns) if each is not None]
+
+    @property
     def expands(self) -> bool:
         """Whether an input may give more than one output."""
         return any(op.kind == "flat_map" for op in self.ops)
@@ -177,6 +201,33 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<Kernel {'+'.join(op.name for op in self.ops)}>"
+
+
+def _set_up(op: Op, setup: Setup) -> tuple[Op, Callable[[], Any] | None]:
+    try:
+        made = setup.make(*setup.args, **setup.kwargs)
+    except Exception as error:
+        raise HeadraceError(f"the setup of operator '{op.name}' raised {said(error)}") from error
+    mine = copy(op)
+    if op.fn is _not_set_up:
+        mine.fn = made
+    if not callable(mine.fn):
+        raise HeadraceError(f"operator '{op.name}' has no function, and its {setup!r} made none: {type(made).__name__}")
+    teardown = setup.teardown
+    return mine, None if teardown is None else lambda: teardown(made)
+
+
+def tear_down(teardowns: Sequence[Callable[[], Any]]) -> None:
+    """Call what `Kernel.set_up` gave to be called. The work is done: one that raises is warned of."""
+    for teardown in teardowns:
+        try:
+            teardown()
+        except Exception as error:
+            warnings.warn(f"the teardown of an operator's setup raised {said(error)}", RuntimeWarning, stacklevel=2)
+
+
+def _not_set_up(item: Any) -> Any:
+    raise HeadraceError("its executor does not set up what its operators need")
 
 
 def _next_stride(stride: int, took_s: float, aim_s: float, share: int | None) -> int:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from attrs.validators import instance_of
 
 from headrace.contracts import Leftovers
+from headrace.errors import SettingsError
 from headrace.flow.kernel import Control
 from headrace.hookspecs import hookimpl
 
@@ -80,6 +81,11 @@ class PoolExecutor:
         return getattr(self._pool, "_max_workers", None) or WORKERS
 
     def open(self, stage: StageSpec) -> PoolLane:
+        if stage.kernel.needs_setup:
+            raise SettingsError(
+                f"stage '{stage.name}' has a setup, and the workers of {self._pool!r} are not known one by one; "
+                "the executors 'process', 'thread' and 'serial' can have one"
+            )
         return PoolLane(self._pool, stage, stage.degree or self.max_workers)
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:

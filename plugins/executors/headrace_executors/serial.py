@@ -9,12 +9,14 @@ from attrs import asdict, field, frozen
 
 from headrace.contracts import Leftovers
 from headrace.drive import Standalone
-from headrace.flow.kernel import Control
+from headrace.flow.kernel import Control, tear_down
 from headrace.flow.stage import FlowSettings
 from headrace.hookspecs import hookimpl
 from headrace.settings import flag, or_none, whole_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.batch import Batch, BatchResult
     from headrace.plan import StageSpec
 
@@ -38,9 +40,12 @@ class SerialLane:
     def __init__(self, stage: StageSpec) -> None:
         self._kernel = stage.kernel
         self._control = Control(passing=(KeyboardInterrupt,))
+        self._teardowns: list[Callable[[], Any]] | None = None if stage.kernel.needs_setup else []
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         future: Future[BatchResult] = Future()
+        if self._teardowns is None:
+            self._kernel, self._teardowns = self._kernel.set_up()
         future.set_result(self._kernel.run(batch, self._control, "serial"))
         return future
 
@@ -49,6 +54,8 @@ class SerialLane:
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         self._control.cancelled = True
+        teardowns, self._teardowns = self._teardowns or [], []
+        tear_down(teardowns)
         return Leftovers()
 
 

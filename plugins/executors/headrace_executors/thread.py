@@ -24,13 +24,17 @@ from attrs import asdict, field, frozen
 from headrace.contracts import Leftovers
 from headrace.drive import Standalone
 from headrace.errors import HeadraceError
-from headrace.flow.kernel import Control
+from headrace.flow.kernel import Control, tear_down
 from headrace.flow.stage import FlowSettings
 from headrace.hookspecs import hookimpl
 from headrace.settings import cores, flag, or_none, whole_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from headrace.batch import Batch, BatchResult
+    from headrace.flow.kernel import Kernel
     from headrace.plan import StageSpec
 
 HEADRACE_API = 1
@@ -82,6 +86,8 @@ class ThreadLane:
         self._workers = 0  # threads at work for this lane, or on their way to it
         self._returning = 0  # those of them that are calling back, and look for more work after that
         self._held: dict[str, Batch] = {}  # what the threads inside the user's code are at, by their names
+        self._set_up: dict[str, Kernel] = {}  # the kernels of the threads, by their names, where each has its own
+        self._teardowns: list[Callable[[], Any]] = []
         self._closed = False
         self._quiet = threading.Condition(pool._lock)
 
@@ -147,7 +153,8 @@ class ThreadLane:
 
     def _run(self, name: str, batch: Batch, future: Future[BatchResult]) -> bool:
         try:
-            result = self._context.copy().run(self._kernel.run, batch, self._control, name)
+            kernel = self._kernel if not self._kernel.needs_setup else self._kernel_of(name)
+            result = self._context.copy().run(kernel.run, batch, self._control, name)
         except BaseException as error:
             back = self._back(name)
             future.set_exception(error)
@@ -155,6 +162,13 @@ class ThreadLane:
             back = self._back(name)
             future.set_result(result)
         return back
+
+    def _kernel_of(self, name: str) -> Kernel:
+        """The kernel of this thread, with what it makes once."""
+        if name not in self._set_up:
+            self._set_up[name], teardowns = self._context.copy().run(self._kernel.set_up)
+            self._teardowns += teardowns
+        return self._set_up[name]
 
     def _back(self, name: str) -> bool:
         """A worker is back from the user's code; False if nobody counts on it any more."""
@@ -182,8 +196,10 @@ class ThreadLane:
             held = Leftovers(tuple(f"{name} in stage '{self._name}'" for name in self._held if name != me))
             if not held:
                 self._pool._forget(self)
+            teardowns, self._teardowns = ([], self._teardowns) if held else (self._teardowns, [])
         for _, future in dropped:
             future.cancel()
+        tear_down(teardowns)
         return held
 
     def __repr__(self) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from headrace_executors.process import wire
+from headrace_executors.process import mail, wire
 from headrace_executors.process.cell import SIZE, Cell
 from headrace_executors.process.lending import Lending
+from headrace_executors.process.lifeline import Lifeline
 from headrace_executors.process.memory import anonymous
 from headrace_executors.process.packing import pack
 from headrace_executors.process.wire import Message, Wire
@@ -49,32 +52,37 @@ class Child:
     `_sending`, and its reading side belongs to the pool's thread.
     """
 
-    def __init__(self, number: int, lifeline: int, threads: int) -> None:
+    def __init__(self, number: int, threads: int) -> None:
         self.number = number
         self.jobs: dict[int, Job] = {}
         self.ready = False  # it has said that it runs
-        self.quits = False  # it was told to end
+        self.quits = False  # it gets no more batches, and ends when it has none
+        self.told = False  # to end
+        self.served: Counter[int] = Counter()  # items, by the number of the lane
         self.late: tuple[float, Job] | None = None  # when it will be killed for an item that runs for too long
         self._sending = threading.Lock()
         self._known: set[int] = set()  # lanes whose kernel it has
         self._stack, cell = anonymous(STACK_BYTES), anonymous(SIZE, now=True)
         self.cell = Cell(cell)
         ours, theirs = socket.socketpair()
+        self._lifeline = Lifeline()
         try:
-            self.process = _start(theirs.fileno(), cell, lifeline, self._stack, threads)
+            self.process = _start(theirs.fileno(), cell, self._lifeline.end, self._stack, threads)
         except BaseException:
             ours.close()
+            self._lifeline.close()
             self.cell.close()
             os.close(self._stack)
             raise
         finally:
             theirs.close()
             os.close(cell)
+        self._lifeline.given()
         ours.setblocking(False)
         self.wire = Wire(ours)
         self.lending = Lending()
         self.pidfd = _pidfd(self.process.pid)
-        self.post(wire.START, 0, [pack((sys.argv,))[0]])
+        self.post(wire.START, 0, [pack((sys.argv, mail.expected()))[0]])
 
     @property
     def pid(self) -> int:
@@ -155,7 +163,23 @@ class Child:
         with self._sending:
             self.lending.refused()
 
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory, where that can be known; else 0."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):
+            return 0
+
     # its end
+
+    def quit(self) -> bool:
+        """Have it end by itself."""
+        if self.told:
+            return True
+        self.told = True
+        return self.post(wire.QUIT, 0, [])
 
     def ask_for_stack(self) -> None:
         with suppress(OSError):
@@ -200,6 +224,7 @@ class Child:
                 os.close(fd)
         self.pidfd, self._stack = None, -1
         self.cell.close()
+        self._lifeline.close()
 
     def __repr__(self) -> str:
         return f"<Child {self.pid}, {len(self.jobs)} batches>"

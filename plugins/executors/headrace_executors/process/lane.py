@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from headrace.contracts import Leftovers
 from headrace.errors import SettingsError
-from headrace.flow.kernel import Control
+from headrace.flow.kernel import Control, tear_down
 from headrace_executors.process.job import Job
 from headrace_executors.process.packing import pack, why_not
 
 if TYPE_CHECKING:
     from headrace.batch import Batch, BatchResult
     from headrace.plan import StageSpec
+    from headrace_executors.process.child import Child
     from headrace_executors.process.pool import Pool
 
 BRIEF_S = 0.1
@@ -32,6 +33,7 @@ class ProcessLane:
         self.ops = stage.kernel.ops
         self.timeout_s = stage.timeout_s
         self.idempotent = stage.idempotent
+        self.recycle = stage.recycle
         self.kernel = b""
         self.brief = True
         self.closed = False
@@ -64,6 +66,13 @@ class ProcessLane:
     def took(self, seconds: float) -> None:
         self.brief = seconds < BRIEF_S
 
+    def worn(self, child: Child) -> bool:
+        """Whether a worker is to be replaced by a new one."""
+        if self.recycle is None or child.quits:
+            return False
+        items, rss_bytes = self.recycle.items, self.recycle.rss_bytes
+        return bool((items and child.served[self.number] >= items) or (rss_bytes and child.rss_bytes > rss_bytes))
+
     def abandon(self, batch: Batch) -> None:
         """End the worker that is at `batch`. A lane of this kind sees to its deadlines itself."""
         self._pool.abandon(batch)
@@ -81,7 +90,7 @@ class InlineLane:
     degree = capacity = 1
 
     def __init__(self, stage: StageSpec) -> None:
-        self._kernel = stage.kernel
+        self._kernel, self._teardowns = stage.kernel.set_up()
         self._control = Control()
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
@@ -97,6 +106,8 @@ class InlineLane:
 
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
         self._control.cancelled = True
+        teardowns, self._teardowns = self._teardowns, []
+        tear_down(teardowns)
         return Leftovers()
 
 
@@ -107,12 +118,12 @@ def packed(stage: StageSpec) -> bytes:
     except Exception:
         ops = stage.kernel.ops
         for op in ops:
-            try:
-                pack(op.fn, beside=False)
-            except Exception:
-                what = why_not(op.fn, f"the function {getattr(op.fn, '__qualname__', op.fn)!r}")
-                raise SettingsError(
-                    f"operator '{op.name}' cannot run in worker processes: {what}. "
-                    "With executor='thread' nothing has to travel"
-                ) from None
+            named = {f"the function {getattr(op.fn, '__qualname__', op.fn)!r}": op.fn, "its setup": op.setup}
+            for name, part in named.items():
+                what = why_not(part, name)
+                if what:
+                    raise SettingsError(
+                        f"operator '{op.name}' cannot run in worker processes: {what}. "
+                        "With executor='thread' nothing has to travel"
+                    ) from None
         raise

@@ -15,14 +15,20 @@ from weakref import WeakSet
 
 
 class Lifeline:
-    """The parent's side: `end` is what workers inherit. A fork of the program closes its copy of the other."""
+    """The parent's side, one for each worker: whom the signal goes to is a property of the open end. `end` is what the
+    worker inherits. A fork of the program closes its copy of the other."""
 
     def __init__(self) -> None:
         self.end, self._held = os.pipe()
         _lines.add(self)
 
+    def given(self) -> None:
+        """The worker has its end."""
+        os.close(self.end)
+        self.end = -1
+
     def close(self) -> None:
-        """Lets go: whatever hangs on it dies now."""
+        """Let go: who hangs on it dies now."""
         for fd in (self.end, self._held):
             if fd >= 0:
                 os.close(fd)

@@ -80,10 +80,12 @@ def unpack_each(packed: Sequence[bytes]) -> tuple[list[Any], dict[int, str]]:
 
 
 def why_not(value: Any, name: str) -> str:
-    """Which part of a function or object cannot be pickled, and why."""
+    """Which part of a function or object cannot be pickled, and why; empty if all of it can."""
     seen: set[int] = set()
     while True:
         error = _error_of(value)
+        if error is None:
+            return ""
         seen.add(id(value))
         inner = next(((said, part) for said, part in _parts(value) if id(part) not in seen and _error_of(part)), None)
         if inner is None:
@@ -108,7 +110,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [("the object", value.__self__)]
     code = getattr(value, "__code__", None)
     if code is None:
-        return [(f"attribute '{name}'", part) for name, part in getattr(value, "__dict__", {}).items()]
+        names = [*getattr(value, "__dict__", {}), *getattr(type(value), "__slots__", ())]
+        return [(f"attribute '{name}'", getattr(value, name)) for name in names if hasattr(value, name)]
     cells = zip(code.co_freevars, value.__closure__ or (), strict=False)
     closed = [(f"variable '{name}'", cell.cell_contents) for name, cell in cells if _is_filled(cell)]
     used = [(f"global '{name}'", value.__globals__[name]) for name in code.co_names if name in value.__globals__]

@@ -24,7 +24,7 @@ from headrace.errors import HeadraceError, ItemLate, WorkerLost, said
 from headrace.settings import cores
 from headrace_executors.process import wire
 from headrace_executors.process.child import Child
-from headrace_executors.process.lifeline import Lifeline
+from headrace_executors.process.mail import deliver
 from headrace_executors.process.packing import unpack
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from headrace_executors.process.lane import ProcessLane
     from headrace_executors.process.wire import Message
 
-STILLBORN = 3
-"""So many workers in a row that ended before they had begun, and no more are started."""
+STILLBORN, KILLED_EARLY = 3, 20
+"""So many workers in a row that ended before they had begun, by themselves or by somebody else, and no more are
+started."""
 STOP_S = 0.25
 """Seconds that running batches which nobody wants get to come to the end of a stride."""
 QUIT_S = 1.0
@@ -48,7 +49,7 @@ _names = count(1)
 
 
 class Pool:
-    """Owns the workers, its thread, and the lifeline that they hang on."""
+    """Owns the workers, and its thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -60,9 +61,8 @@ class Pool:
         self._hiring = 0  # workers that are being started
         self._new: list[Child] = []  # those that the pool's thread does not watch yet
         self._unsent: set[Child] = set()  # those for whom there is more to send than went at once
-        self._stillborn = 0
+        self._stillborn: list[str] = []  # how workers came to their end before they had begun, since one has begun
         self._broken: str | None = None  # why no more workers are started
-        self._lifeline: Lifeline | None = None
         self._thread: threading.Thread | None = None
         self._selector = selectors.DefaultSelector()
         self._waking = os.pipe()
@@ -186,16 +186,15 @@ class Pool:
         while True:
             with self._lock:
                 wanted = min(self._most, sum(lane.degree for lane in self._lanes if not lane.closed))
-                if self._closed or self._broken or len(self._children) + self._hiring >= wanted:
+                there = sum(not child.quits for child in self._children) + self._hiring
+                if self._closed or self._broken or there >= wanted:
                     return
                 self._hiring += 1
-                if self._lifeline is None:
-                    self._lifeline = Lifeline()
-            self._hire_one(self._lifeline)
+            self._hire_one()
 
-    def _hire_one(self, lifeline: Lifeline) -> None:
+    def _hire_one(self) -> None:
         try:
-            child = Child(next(self._numbers), lifeline.end, max(1, cores() // self._most))
+            child = Child(next(self._numbers), max(1, cores() // self._most))
         except OSError as error:
             with self._lock:
                 self._hiring -= 1
@@ -267,11 +266,13 @@ class Pool:
     def _heard(self, child: Child, message: Message) -> None:
         if message.kind in (wire.RESULT, wire.PART):
             self._came(child, message)
+        elif message.kind == wire.MAIL:
+            deliver(message.sections[0])
         elif message.kind == wire.RETURNED:
             child.returned(message.number, bool(message.sections[0]))
         elif message.kind == wire.READY:
             child.ready = True
-            self._stillborn = 0
+            self._stillborn.clear()
         else:
             self._refused(child, message)
 
@@ -292,8 +293,20 @@ class Pool:
             self._again(job)
             return
         job.lane.took(result.ended_s - result.began_s)
+        child.served[job.lane.number] += result.done
+        if child.quits or job.lane.worn(child):
+            self._retire(child)
         self._dispatch()
         job.future.set_result(result)
+
+    def _retire(self, child: Child) -> None:
+        """Have a new worker take the place of `child`, which does what it was given, and no more."""
+        with self._lock:
+            child.quits = True
+            idle = not child.jobs
+        if idle:
+            self._mind(child, child.quit())
+        self.hire()
 
     def _booked(self, child: Child, ticket: int, *, last: bool) -> Job | None:
         with self._lock:
@@ -349,9 +362,11 @@ class Pool:
             jobs, child.jobs = list(child.jobs.values()), {}
             self._unsent.discard(child)
             if not (child.ready or child.quits):
-                self._stillborn += 1
-            if self._stillborn >= STILLBORN:
-                self._broken = f"{self._stillborn} worker processes ended before they had begun, the last: {how}"
+                self._stillborn.append(how)
+                by_itself = sum("killed by" not in each for each in self._stillborn)
+                if by_itself >= STILLBORN or len(self._stillborn) >= KILLED_EARLY:
+                    count = len(self._stillborn)
+                    self._broken = f"{count} worker processes ended before they had begun, the last: {how}"
             self._changed.notify_all()
             waiting = list(self._queue) if self._broken and not self._children else []
             for job in waiting:
@@ -427,7 +442,7 @@ class Pool:
             if child.jobs:
                 child.kill()
             else:
-                self._mind(child, child.post(wire.QUIT, 0, []))
+                self._mind(child, child.quit())
         self._wake()
         self._wait_for(children, min(QUIT_S, until_s - monotonic()))
         for child in children:
@@ -456,8 +471,6 @@ class Pool:
                     os.close(fd)
                 self._waking = -1, -1
                 self._selector.close()
-                if self._lifeline is not None:
-                    self._lifeline.close()
             return Leftovers(tuple(f"worker process {child.pid}" for child in self._children))
 
     def __repr__(self) -> str:

@@ -9,15 +9,17 @@ import os
 import signal
 import socket
 import sys
+from _thread import allocate_lock
 from time import monotonic, perf_counter
 
 from headrace.batch import Batch, BatchResult
 from headrace.errors import HeadraceError, ItemUnpicklable, said
-from headrace.flow.kernel import Control
+from headrace.flow.kernel import Control, tear_down
 from headrace.flow.recovery import failed_at
 from headrace_executors.process import wire
 from headrace_executors.process.cell import RUNNING, UNPACKING, Cell
 from headrace_executors.process.lifeline import hang_on
+from headrace_executors.process.mail import Sender
 from headrace_executors.process.memory import ReadSlot, WriteSlot, room_for
 from headrace_executors.process.packing import LARGE, pack, pack_each, unpack, unpack_each
 from headrace_executors.process.results import head_of, without
@@ -25,7 +27,7 @@ from headrace_executors.process.wire import Message, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from headrace.flow.kernel import Kernel
@@ -71,17 +73,30 @@ class Worker:
         self.name = f"headrace-process-{os.getpid()}"
         self._stack_fd = stack_fd
         self._kernels: dict[int, bytes | Kernel] = {}  # by the number of the lane; as bytes until it is needed
+        self._teardowns: dict[int, list[Callable[[], Any]]] = {}
+        self._sending = allocate_lock()  # functions may have threads that print
+        self._mail: Sender | None = None
         self._inputs: dict[int, ReadSlot] = {}
         self._results: dict[int, WriteSlot] = {}
         self._offered: list[WriteSlot] = []  # those that a result may be put into
 
     def run(self) -> None:
-        self.wire.send(wire.READY, os.getpid())
+        self.send(wire.READY, os.getpid(), [])
         while (messages := self.wire.read()) is not None:
             for message in messages:
                 if message.kind == wire.QUIT:
+                    for lane in tuple(self._kernels):
+                        self._forget(lane)
                     return
                 self._take(message)
+
+    def send(self, kind: int, number: int, sections: Sequence[Any]) -> None:
+        with self._sending:
+            self.wire.send(kind, number, sections)
+
+    def _forget(self, lane: int) -> None:
+        self._kernels.pop(lane, None)
+        tear_down(self._teardowns.pop(lane, []))
 
     def _take(self, message: Message) -> None:
         number, sections = message.number, message.sections
@@ -90,7 +105,7 @@ class Worker:
         elif message.kind == wire.KERNEL:
             self._kernels[number] = bytes(sections[0])
         elif message.kind == wire.FORGET:
-            self._kernels.pop(number, None)
+            self._forget(number)
         elif message.kind in (wire.INPUT_SLOT, wire.RESULT_SLOT):
             self._know(message.kind, number, int.from_bytes(sections[0], "little"), message.fds)
         elif message.kind == wire.NO_SLOT:
@@ -98,8 +113,9 @@ class Worker:
         elif message.kind == wire.START:
             self._start(*unpack(sections[0]))
 
-    def _start(self, argv: list[str]) -> None:
+    def _start(self, argv: list[str], mail: dict[str, Any]) -> None:
         sys.argv[:] = argv
+        self._mail = Sender(lambda data: self.send(wire.MAIL, 0, [data]), **mail)
         try:
             import faulthandler
 
@@ -144,12 +160,16 @@ class Worker:
             kept = self._inputs[slot].in_use
             if kept:
                 del self._inputs[slot]
-            self.wire.send(wire.RETURNED, slot, [b"kept" if kept else b""])
+            self.send(wire.RETURNED, slot, [b"kept" if kept else b""])
 
     def kernel(self, lane: int) -> Kernel:
         kernel = self._kernels[lane]
         if isinstance(kernel, bytes):
-            kernel = self._kernels[lane] = unpack(kernel)
+            loaded: Kernel = unpack(kernel)
+            kernel, self._teardowns[lane] = loaded.set_up()
+            self._kernels[lane] = kernel
+        if self._mail is not None:
+            self._mail.look()
         return kernel
 
     def put(self, buffers: Sequence[memoryview]) -> tuple[int, Any] | None:
@@ -285,7 +305,7 @@ class _Work(Control):
         self._send(kind, [head, data, *buffers])
 
     def _send(self, kind: int, sections: Sequence[Any]) -> None:
-        self._worker.wire.send(kind, self._ticket, sections)
+        self._worker.send(kind, self._ticket, sections)
 
     def __repr__(self) -> str:
         return f"<_Work on batch {self._ticket}>"
