@@ -35,6 +35,9 @@ class Leftovers:
 class Lane(Protocol):
     """One stage on one executor. Its methods may be called from any thread.
 
+    A future may raise WorkerLost, if the worker came to its end that was to run the batch, or ItemLate, if the lane sees
+    to deadlines itself: then what is left of the batch runs again, and the item that is to blame fails.
+
     A lane that can replace a worker which hangs has a method `abandon(batch)`: from then on nobody waits for that
     batch, and another worker takes the place of the one that is at it. Without it `timeout_s` cannot be kept.
     """
@@ -62,7 +65,8 @@ class Executor(Protocol):
     """Owns workers and serves many stages at once; called from any thread.
 
     An executor whose `submit` runs the batch itself before it returns says so with a class attribute `inline = True`:
-    it is then driven without any thread.
+    it is then driven without any thread. One for which it is dear to hand a batch over says with `aim_s` how many
+    seconds of work a batch should aim at, at least.
     """
 
     def open(self, stage: StageSpec) -> Lane: ...

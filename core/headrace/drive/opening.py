@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -88,7 +89,8 @@ def engine_of(
 
 
 def _open(executor: Executor, node: StageNode, account: Account, run: str, seed: int) -> tuple[StageFlow, Lane]:
-    stage, settings = node.spec, node.flow
+    stage, settings = node.spec, copy(node.flow)
+    settings.aim_s = max(settings.aim_s, getattr(executor, "aim_s", 0.0))
     workers = getattr(executor, "max_workers", None)
     if stage.degree is None and workers and len(node.operators) > 1:
         stage = evolve(stage, degree=workers * len(node.operators))  # as many as they would have had apart

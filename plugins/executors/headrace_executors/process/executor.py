@@ -57,6 +57,8 @@ class PipelineProcessExecutor(Standalone):
                 ...
     """
 
+    aim_s = AIM_S
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -104,7 +106,6 @@ class PipelineProcessExecutor(Standalone):
             max_bytes=settings.max_memory_bytes,
             ordered=settings.ordered,
             adaptive=settings.adaptive_batching,
-            aim_s=AIM_S,
         )
 
     def fresh(self) -> PipelineProcessExecutor:

@@ -198,10 +198,10 @@ class Pool:
         except OSError as error:
             with self._lock:
                 self._hiring -= 1
-                if not self._children:
-                    self._broken = f"no worker process can be started: {said(error)}"
-                else:
-                    self._most = max(1, len(self._children))  # those that there are must do
+                alone = not self._children
+                self._most = max(1, len(self._children))  # those that there are must do
+            if alone:
+                self._give_up(f"no worker process can be started: {said(error)}")
             return
         with self._lock:
             self._hiring -= 1
@@ -212,7 +212,7 @@ class Pool:
                 child.kill()
             if self._thread is None:
                 name = f"headrace-processes-{next(_names)}"
-                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread = threading.Thread(target=self._guard, name=name, daemon=True)
                 self._thread.start()
         self._wake()
         self._dispatch()
@@ -222,6 +222,23 @@ class Pool:
     def _wake(self) -> None:
         with suppress(OSError):  # full: then it is awake; closed: then nobody sleeps
             os.write(self._waking[1], b"\0")
+
+    def _guard(self) -> None:
+        """Nobody else would hear of an error in here, and all would wait for ever."""
+        try:
+            self._run()
+        except BaseException as error:
+            with self._lock:
+                children, self._children = self._children, []
+                jobs = [job for child in children for job in child.jobs.values()]
+                self._changed.notify_all()
+            for child in children:
+                child.kill()
+                child.gone(QUIT_S)
+                child.close()
+            for job in jobs:
+                job.future.set_exception(HeadraceError(f"the thread of the worker processes raised {said(error)}"))
+            self._give_up(f"the thread of the worker processes raised {said(error)}")
 
     def _run(self) -> None:
         self._selector.register(self._waking[0], selectors.EVENT_READ)
@@ -364,21 +381,31 @@ class Pool:
             if not (child.ready or child.quits):
                 self._stillborn.append(how)
                 by_itself = sum("killed by" not in each for each in self._stillborn)
-                if by_itself >= STILLBORN or len(self._stillborn) >= KILLED_EARLY:
-                    count = len(self._stillborn)
-                    self._broken = f"{count} worker processes ended before they had begun, the last: {how}"
+                hopeless = by_itself >= STILLBORN or len(self._stillborn) >= KILLED_EARLY
+            else:
+                hopeless = False
+            count = len(self._stillborn)
             self._changed.notify_all()
-            waiting = list(self._queue) if self._broken and not self._children else []
-            for job in waiting:
-                self._queue.remove(job)
         lost = [(job, self._loss(child, job, how)) for job in jobs]
         child.close()
+        if hopeless:
+            self._give_up(f"{count} worker processes ended before they had begun, the last: {how}")
+        elif self._broken:
+            self._give_up(self._broken)
         self.hire()
-        for job in waiting:
-            job.future.set_exception(HeadraceError(self._broken or how))
         for job, error in lost:
             job.future.set_exception(error)
         self._dispatch()
+
+    def _give_up(self, why: str) -> None:
+        """No more workers are started; with the last of them goes what waits."""
+        with self._lock:
+            self._broken = why
+            waiting = [] if self._children else list(self._queue)
+            for job in waiting:
+                self._queue.remove(job)
+        for job in waiting:
+            job.future.set_exception(HeadraceError(why))
 
     def _loss(self, child: Child, job: Job, how: str) -> HeadraceError:
         if child.late is not None and child.late[1] is job:
