@@ -35,8 +35,8 @@ class Leftovers:
 class Lane(Protocol):
     """One stage on one executor. Its methods may be called from any thread.
 
-    A future may raise WorkerLost, if the worker came to its end that was to run the batch, or ItemLate, if the lane sees
-    to deadlines itself: then what is left of the batch runs again, and the item that is to blame fails.
+    A future may raise WorkerLost, if the worker came to its end that was to run the batch, or ItemLate, if the lane
+    sees to deadlines itself: then what is left of the batch runs again, and the item that is to blame fails.
 
     A lane that can replace a worker which hangs has a method `abandon(batch)`: from then on nobody waits for that
     batch, and another worker takes the place of the one that is at it. Without it `timeout_s` cannot be kept.

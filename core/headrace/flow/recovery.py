@@ -37,6 +37,8 @@ class Suspects:
 
     def blame(self, batch: Batch, at: int | None) -> bool:
         """A worker was lost with `batch`, at its item `at` if that is known; says whether it fails for that."""
+        if at is not None and at >= len(batch):
+            at = None  # it was through with them all, and died of what it did with the results
         if at is None and len(batch) == 1:
             at = 0
         if at is None:

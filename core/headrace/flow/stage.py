@@ -240,6 +240,7 @@ class StageFlow:
         if len(batch) > items:
             batch, rest = batch.split(items)
             self._recovery.put(self._ordering.split(slot), rest)
+        batch.step = batch.step or self._step
         return self._sent(slot, batch)
 
     def _fresh(self, eager: bool | Eager) -> Sent | None:

@@ -6,8 +6,8 @@ from mmap import mmap
 from struct import Struct
 
 SIZE = 4096
-UNPACKING, RUNNING = -1, -2
-"""Positions that are none: no item has begun; some have, and nobody knows which is the last."""
+UNPACKING, RUNNING, LOADING = -1, -2, -3
+"""Positions that are none: no item has begun; some have, and nobody knows which is the last; functions are loaded."""
 
 _WORK = Struct("<Qqd")  # ticket of the batch, position of the item in it, when that began (monotonic clock)
 _DROPPED = Struct("<Q")

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from headrace_executors.process import mail, wire
-from headrace_executors.process.cell import SIZE, Cell
+from headrace_executors.process.cell import LOADING, SIZE, Cell
 from headrace_executors.process.lending import Lending
 from headrace_executors.process.lifeline import Lifeline
 from headrace_executors.process.memory import anonymous
@@ -25,6 +25,7 @@ from headrace_executors.process.worker import STACK_SIGNAL
 
 if TYPE_CHECKING:
     from headrace_executors.process.job import Job
+    from headrace_executors.process.lane import ProcessLane
 
 STACK_BYTES = 1 << 16
 THREADS = (
@@ -46,7 +47,8 @@ _MAIN = (
 
 
 class Child:
-    """A worker process. Its end is seen at `pidfd`, or where there are none, at the end of the wire.
+    """A worker process, to be made `without_ctrl_c`. Its end is seen at `pidfd`, or where there are none, at the end of
+    the wire.
 
     `jobs` has what was sent to it, by ticket, and belongs to the pool's lock; the wire's writing side is guarded by
     `_sending`, and its reading side belongs to the pool's thread.
@@ -59,8 +61,10 @@ class Child:
         self.quits = False  # it gets no more batches, and ends when it has none
         self.told = False  # to end
         self.served: Counter[int] = Counter()  # items, by the number of the lane
+        self.killed_for: ProcessLane | None = None  # what it was at when that was closed
         self.late: tuple[float, Job] | None = None  # when it will be killed for an item that runs for too long
         self._sending = threading.Lock()
+        self._closed = False
         self._known: set[int] = set()  # lanes whose kernel it has
         self._stack, cell = anonymous(STACK_BYTES), anonymous(SIZE, now=True)
         self.cell = Cell(cell)
@@ -88,11 +92,19 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
+    def takes(self, depth: int) -> bool:
+        """Whether it may get a batch of a stage that gives one worker so many: ahead of time only behind short ones."""
+        if self.quits or self.late:
+            return False
+        return not self.jobs or (len(self.jobs) < depth and all(job.lane.depth > 1 for job in self.jobs.values()))
+
     # to the worker
 
     def post(self, kind: int, number: int, sections: Sequence[Any]) -> bool:
         """Send a message, as far as that goes at once; whether all is out."""
         with self._sending:
+            if self._closed:
+                return True
             self.wire.put(kind, number, sections)
             return self._flush()
 
@@ -100,6 +112,8 @@ class Child:
         """Send a batch, and before it what it needs; whether all is out."""
         head = job.head()
         with self._sending:
+            if self._closed:
+                return True
             if job.lane.number not in self._known:
                 self._known.add(job.lane.number)
                 self.wire.put(wire.KERNEL, job.lane.number, [job.lane.kernel])
@@ -139,9 +153,25 @@ class Child:
     def at(self, job: Job) -> tuple[bool, int | None]:
         """Whether it has begun with the batch of `job`, and the position of the item that it is at, if it is known."""
         ticket, at, _ = self.cell.get()
-        if ticket != job.ticket:
+        if ticket != job.ticket or at == LOADING:
             return False, None
         return True, at if at >= 0 else None
+
+    def runs(self, lane: int) -> bool:
+        """Whether it is at a batch of a lane."""
+        job = self.jobs.get(self.cell.get()[0])
+        return job is not None and job.lane.number == lane
+
+    def loads(self, job: Job) -> bool:
+        """Whether it is loading the functions for a batch."""
+        ticket, at, _ = self.cell.get()
+        return ticket == job.ticket and at == LOADING
+
+    def disown(self) -> None:
+        """In a fork of the program: let go of it without a word."""
+        self._sending = threading.Lock()
+        self.jobs.clear()
+        self.close()
 
     def read(self) -> list[Message] | None:
         return self.wire.read()
@@ -217,6 +247,7 @@ class Child:
     def close(self) -> None:
         """Let go of all that was for it. It must be at its end, or it will find the wire closed."""
         with self._sending:
+            self._closed = True
             self.wire.close()
             self.lending.close()
         for fd in (self.pidfd, self._stack):
@@ -231,20 +262,27 @@ class Child:
 
 
 def _start(sock: int, cell: int, lifeline: int, stack: int, threads: int) -> subprocess.Popen[bytes]:
-    """A new interpreter, which neither imports nor runs the program's main module. A Ctrl-C in its first moments waits
-    until it is ignored."""
+    """A new interpreter, which neither imports nor runs the program's main module."""
     if not sys.executable:
         raise OSError("there is no Python interpreter to start worker processes with: sys.executable is empty")
     code = _MAIN.format(path=_path(), sock=sock, cell=cell, lifeline=lifeline, stack=stack)
     command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(sock, cell, lifeline, stack),
+        env=_environment(os.environ, threads),
+    )
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits: here until all is noted that there is to note, and in a process that is started in the meantime
+    until it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(sock, cell, lifeline, stack),
-            env=_environment(os.environ, threads),
-        )
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

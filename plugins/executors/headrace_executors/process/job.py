@@ -75,10 +75,11 @@ class Job:
     def head(self) -> dict[str, Any]:
         batch = self.batch
         index = batch.index[: self._items]
+        bound = None if batch.bound is None else batch.bound - (len(batch) - self._items)
         return {
             "lane": self.lane.number,
-            "batch": (batch.seq, index, (), batch.born_s, batch.attempt, batch.enter, batch.bound, batch.nbytes),
-            "most_bytes": batch.most_bytes,
+            "batch": (batch.seq, index, (), batch.born_s, batch.attempt, batch.enter, bound, batch.nbytes),
+            "most_bytes": batch.most_bytes and max(1, batch.most_bytes * self._items // len(batch)),
             "step": batch.step,
             "each": self.each,
             "solo": self.solo,
@@ -93,7 +94,7 @@ class Job:
             values = unpack(data, buffers)
             if solo:
                 values, bad = unpack_each(values)
-        except (Exception, SystemExit):  # whatever the methods of an output raise
+        except BaseException:  # whatever the methods of an output raise
             self._spoiled = True
             return
         result = result_of(head, values, self.batch)

@@ -36,6 +36,7 @@ class ProcessLane:
         self.recycle = stage.recycle
         self.kernel = b""
         self.brief = True
+        self.unloaded = 0  # workers that were lost while they loaded the functions, since one has done its work
         self.closed = False
         self._pool = pool
         self._degree = degree

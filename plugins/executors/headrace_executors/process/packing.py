@@ -73,7 +73,7 @@ def unpack_each(packed: Sequence[bytes]) -> tuple[list[Any], dict[int, str]]:
     for at, data in enumerate(packed):
         try:
             values.append(unpack(data))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever its methods raise
             values.append(None)
             bad[at] = said(error)
     return values, bad

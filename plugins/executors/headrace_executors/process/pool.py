@@ -18,12 +18,13 @@ from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from headrace.contracts import Leftovers
 from headrace.errors import HeadraceError, ItemLate, WorkerLost, said
 from headrace.settings import cores
 from headrace_executors.process import wire
-from headrace_executors.process.child import Child
+from headrace_executors.process.child import Child, without_ctrl_c
 from headrace_executors.process.mail import deliver
 from headrace_executors.process.packing import unpack
 
@@ -61,6 +62,7 @@ class Pool:
         self._hiring = 0  # workers that are being started
         self._new: list[Child] = []  # those that the pool's thread does not watch yet
         self._unsent: set[Child] = set()  # those for whom there is more to send than went at once
+        self._over: list[ProcessLane] = []  # lanes that workers are to be told to forget
         self._stillborn: list[str] = []  # how workers came to their end before they had begun, since one has begun
         self._broken: str | None = None  # why no more workers are started
         self._thread: threading.Thread | None = None
@@ -70,6 +72,7 @@ class Pool:
             os.set_blocking(fd, False)
         self._numbers = count(1)
         self._closed = False
+        _pools.add(self)
 
     # lanes
 
@@ -99,6 +102,8 @@ class Pool:
     def shut(self, lane: ProcessLane, *, cancel: bool, timeout_s: float) -> Leftovers:
         """Close a lane. What runs too long after a `cancel` is killed."""
         until_s = monotonic() + (min(timeout_s, STOP_S) if cancel else timeout_s)
+        # The garbage collector may have come in the middle of something that this thread does with the books.
+        nested = self._lock._is_owned()  # type: ignore[attr-defined]
         with self._lock:
             lane.closed = True
             dropped = [job for job in self._queue if job.lane is lane] if cancel else []
@@ -107,21 +112,22 @@ class Pool:
             if cancel:
                 for child in self._at(lane):
                     child.cell.dropped = lane.number
-            mine = threading.current_thread() is not self._thread
-            while mine and (self._at(lane) or self._waits(lane)) and (left_s := until_s - monotonic()) > 0:
+            waits = not (nested or threading.current_thread() is self._thread)
+            while waits and self._busy(lane, cancel) and (left_s := until_s - monotonic()) > 0:
                 self._changed.wait(left_s)
             held = self._at(lane)
             if cancel or not held:
                 self._lanes = [each for each in self._lanes if each is not lane]
+                self._over.append(lane)
             if cancel:
                 for child in held:
-                    child.kill()
+                    if child.runs(lane.number):
+                        child.killed_for = lane
+                        child.kill()
                 held = []
-            others = [] if held else [child for child in self._children if not child.quits]
         for job in dropped:
             job.future.cancel()
-        for child in others:
-            self._mind(child, child.forget(lane.number))
+        self._wake()
         return Leftovers(tuple(f"worker process {child.pid} in stage '{lane.name}'" for child in held))
 
     def abandon(self, batch: Batch) -> None:
@@ -133,8 +139,11 @@ class Pool:
     def _at(self, lane: ProcessLane) -> list[Child]:
         return [child for child in self._children if any(job.lane is lane for job in child.jobs.values())]
 
-    def _waits(self, lane: ProcessLane) -> bool:
-        return any(job.lane is lane for job in self._queue)
+    def _busy(self, lane: ProcessLane, cancel: bool) -> bool:
+        """Whether a lane that is being closed has anything to wait for."""
+        if cancel:
+            return any(child.runs(lane.number) for child in self._children)
+        return bool(self._at(lane)) or any(job.lane is lane for job in self._queue)
 
     # who gets what
 
@@ -146,26 +155,21 @@ class Pool:
             if picked is None:
                 return
             child, job = picked
-            if job.future.running() or job.future.set_running_or_notify_cancel():
-                self._mind(child, child.give(job))
-            else:
-                with self._lock:
-                    child.jobs.pop(job.ticket, None)
-                    self._changed.notify_all()
+            self._mind(child, child.give(job))
 
     def _pick(self) -> tuple[Child, Job] | None:
         """The next batch and the worker that gets it, noted in the books."""
-        for job in self._queue:
+        for job in tuple(self._queue):
             lane = job.lane
             busy = self._at(lane)
             free = [
-                child
-                for child in (busy if len(busy) >= lane.degree else self._children)
-                if len(child.jobs) < lane.depth and not child.quits and not child.late
+                child for child in (busy if len(busy) >= lane.degree else self._children) if child.takes(lane.depth)
             ]
-            if free:
+            if free and job in self._queue:
                 child = min(free, key=lambda each: len(each.jobs))
                 self._queue.remove(job)
+                if not (job.future.running() or job.future.set_running_or_notify_cancel()):
+                    continue
                 job.sent_s = monotonic()
                 child.jobs[job.ticket] = job
                 if lane.timeout_s is not None:
@@ -190,14 +194,18 @@ class Pool:
                 if self._closed or self._broken or there >= wanted:
                     return
                 self._hiring += 1
-            self._hire_one()
+            with without_ctrl_c():
+                self._hire_one()
 
     def _hire_one(self) -> None:
         try:
             child = Child(next(self._numbers), max(1, cores() // self._most))
-        except OSError as error:
+        except BaseException as error:
             with self._lock:
                 self._hiring -= 1
+            if not isinstance(error, OSError):
+                raise
+            with self._lock:
                 alone = not self._children
                 self._most = max(1, len(self._children))  # those that there are must do
             if alone:
@@ -212,8 +220,9 @@ class Pool:
                 child.kill()
             if self._thread is None:
                 name = f"headrace-processes-{next(_names)}"
-                self._thread = threading.Thread(target=self._guard, name=name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._guard, name=name, daemon=True)
+                thread.start()
+                self._thread = thread
         self._wake()
         self._dispatch()
 
@@ -246,12 +255,19 @@ class Pool:
             with self._lock:
                 new, self._new = self._new, []
                 unsent, self._unsent = self._unsent, set()
-                if self._closed and not self._children:
+                over, self._over = self._over, []
+                here = list(self._children)
+                idle = [child for child in here if child.quits and not child.jobs]
+                if self._closed and not here:
                     return
             for child in new:
                 self._selector.register(child.wire.sock, selectors.EVENT_READ, child)
                 if child.pidfd is not None:
                     self._selector.register(child.pidfd, selectors.EVENT_READ, child)
+            sent = [child.forget(lane.number) for lane in over for child in here] if over else []
+            sent += [child.quit() for child in idle]
+            if not all(sent):
+                unsent.update(here)
             for child in unsent:
                 self._watch(child, selectors.EVENT_READ | selectors.EVENT_WRITE)
             gone: dict[Child, None] = {}
@@ -310,6 +326,7 @@ class Pool:
             self._again(job)
             return
         job.lane.took(result.ended_s - result.began_s)
+        job.lane.unloaded = 0
         child.served[job.lane.number] += result.done
         if child.quits or job.lane.worn(child):
             self._retire(child)
@@ -318,11 +335,7 @@ class Pool:
 
     def _retire(self, child: Child) -> None:
         """Have a new worker take the place of `child`, which does what it was given, and no more."""
-        with self._lock:
-            child.quits = True
-            idle = not child.jobs
-        if idle:
-            self._mind(child, child.quit())
+        child.quits = True
         self.hire()
 
     def _booked(self, child: Child, ticket: int, *, last: bool) -> Job | None:
@@ -411,7 +424,12 @@ class Pool:
         if child.late is not None and child.late[1] is job:
             return ItemLate(child.stack())
         started, at = child.at(job)
-        return WorkerLost(how, started, at, job.kept)
+        if child.loads(job):
+            job.lane.unloaded += 1
+            if job.lane.unloaded >= KILLED_EARLY:
+                return HeadraceError(f"worker processes end while they load the stage's functions: {how}")
+        ours = child.killed_for is not None and job.lane is not child.killed_for
+        return WorkerLost(how, started and not (ours and job.lane.idempotent), at, job.kept)
 
     # deadlines
 
@@ -468,8 +486,6 @@ class Pool:
         for child in children:
             if child.jobs:
                 child.kill()
-            else:
-                self._mind(child, child.quit())
         self._wake()
         self._wait_for(children, min(QUIT_S, until_s - monotonic()))
         for child in children:
@@ -495,10 +511,34 @@ class Pool:
         with self._lock:
             if thread is None or not thread.is_alive():
                 for fd in self._waking:
-                    os.close(fd)
+                    if fd >= 0:
+                        os.close(fd)
                 self._waking = -1, -1
                 self._selector.close()
             return Leftovers(tuple(f"worker process {child.pid}" for child in self._children))
 
+    def disown(self) -> None:
+        """In a fork of the program: all of it is the parent's."""
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._closed, self._thread = True, None
+        children, self._children = self._children, []
+        for child in children:
+            child.disown()
+        self._queue.clear()
+        self._lanes.clear()
+        self._let_go(None)
+
     def __repr__(self) -> str:
         return f"<Pool {len(self._children)} workers, {len(self._queue)} batches waiting>"
+
+
+_pools: WeakSet[Pool] = WeakSet()
+
+
+def _disown() -> None:
+    for pool in tuple(_pools):
+        pool.disown()
+
+
+os.register_at_fork(after_in_child=_disown)

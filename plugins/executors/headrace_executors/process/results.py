@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.batch import BatchResult, Failure, Tally
+from headrace.batch import BatchResult, Failure, Tally, locate
 from headrace.errors import ItemUnpicklable, said
 from headrace_executors.process.packing import pack, unpack
 
@@ -88,8 +88,6 @@ class RemoteTraceback(Exception):
 
 
 def _failure_of(values: tuple[Any, ...], batch: Batch) -> Failure:
-    from headrace.batch import locate
-
     (operator, name, where, attempts, verdict), trace, item, packed, words, text = values
     try:
         error = unpack(packed) if packed is not None else None
@@ -98,7 +96,11 @@ def _failure_of(values: tuple[Any, ...], batch: Batch) -> Failure:
     if not isinstance(error, BaseException):
         error = ItemUnpicklable(words)
     if text:
-        error.__cause__ = RemoteTraceback(text)
+        try:
+            error.__cause__ = RemoteTraceback(text)
+        except Exception:  # a frozen dataclass, say, can be raised and does not let itself be written
+            error = ItemUnpicklable(words)
+            error.__cause__ = RemoteTraceback(text)
     first = where if isinstance(where, int) else where[0]
     given = batch.data[first]
     if item is not None:
@@ -110,33 +112,37 @@ def _failure_of(values: tuple[Any, ...], batch: Batch) -> Failure:
 
 
 def without(result: BatchResult, bad: Mapping[int, str], batch: Batch, ops: Sequence[Op]) -> BatchResult:
-    """`result` with a failure in place of each output that cannot travel: `bad` says why, by its position. What its
-    operator is given again would be no better, so it is not tried again."""
+    """`result` with a failure in place of each output that cannot travel: `bad` says why, by its position. An expansion
+    fails whole. What its operator is given again would give no better, so it is not tried again."""
     op, last = ops[-1], len(ops) - 1
-    where: Sequence[Where] = (
-        result.where if result.where is not None else range(result.done - len(result.data), result.done)
-    )
-    gone = {_first(where[at]): why for at, why in sorted(bad.items(), reverse=True)}
-    failures, tally = list(result.failures), result.tallies[last]
-    end = len(result.data)
-    for first, why in sorted(gone.items()):
+    size = len(result.data)
+    where: Sequence[Where] = result.where if result.where is not None else range(result.done - size, result.done)
+    inputs = [_before(each) if op.kind == "flat_map" else each for each in where]  # of the last operator
+    gone: dict[Where, str] = {}
+    for at in sorted(bad):
+        gone.setdefault(inputs[at], bad[at])
+    failures, tally, end = list(result.failures), result.tallies[last], size
+    for place, why in gone.items():
         error = ItemUnpicklable(f"what '{op.name}' gave for it cannot travel: {why}")
-        index, item = batch.index[first], batch.data[first]
-        failures.append(Failure(last, op.name, first, index, item, error, batch.attempt, op.on_error))
+        item = batch.data[place if isinstance(place, int) else place[0]]
+        index = locate(batch.index, place)
+        failures.append(Failure(last, op.name, place, index, item, error, batch.attempt, op.on_error))
         tally.done -= 1
         tally.failed(op.on_error, first=False)
         if op.on_error == "raise":  # nothing behind it is wanted
-            end = next(at for at, each in enumerate(where) if _first(each) == first)
+            end = inputs.index(place)
+            result.done = (place if isinstance(place, int) else place[0]) + 1
             break
-    keep = [at for at in range(end) if _first(where[at]) not in gone]
+    keep = [at for at in range(end) if inputs[at] not in gone]
     result.data = [result.data[at] for at in keep]
     result.where = [where[at] for at in keep]
     result.failures = failures
-    if end < len(where):
-        result.done = failures[-1].where + 1  # type: ignore[operator]
     tally.emitted = len(result.data)
     return result
 
 
-def _first(where: Where) -> int:
-    return where if isinstance(where, int) else where[0]
+def _before(where: Where) -> Where:
+    """Of an output of an expansion, what was expanded."""
+    if isinstance(where, int) or len(where) < 2:
+        return where
+    return where[0] if len(where) == 2 else where[:-1]

@@ -57,7 +57,8 @@ class Wire:
         self._out: list[tuple[memoryview, Sequence[int]]] = []
 
     def read(self) -> list[Message] | None:
-        """The messages that have come, at least one if the socket blocks; None at the end."""
+        """The messages that have come, at least one; none where there are none and the socket does not block; None at
+        the end."""
         while True:
             try:
                 if not self._receive():
@@ -66,8 +67,7 @@ class Wire:
                 return []
             except ConnectionError:
                 return None
-            messages = self._messages()
-            if messages or not self.sock.getblocking():
+            if messages := self._messages():
                 return messages
 
     def _receive(self) -> int:

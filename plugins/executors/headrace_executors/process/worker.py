@@ -17,7 +17,7 @@ from headrace.errors import HeadraceError, ItemUnpicklable, said
 from headrace.flow.kernel import Control, tear_down
 from headrace.flow.recovery import failed_at
 from headrace_executors.process import wire
-from headrace_executors.process.cell import RUNNING, UNPACKING, Cell
+from headrace_executors.process.cell import LOADING, RUNNING, UNPACKING, Cell
 from headrace_executors.process.lifeline import hang_on
 from headrace_executors.process.mail import Sender
 from headrace_executors.process.memory import ReadSlot, WriteSlot, room_for
@@ -75,6 +75,9 @@ class Worker:
         self._kernels: dict[int, bytes | Kernel] = {}  # by the number of the lane; as bytes until it is needed
         self._teardowns: dict[int, list[Callable[[], Any]]] = {}
         self._sending = allocate_lock()  # functions may have threads that print
+        self.pid = os.getpid()
+        self.running: Batch | None = None
+        os.register_at_fork(after_in_child=self._forked)
         self._mail: Sender | None = None
         self._inputs: dict[int, ReadSlot] = {}
         self._results: dict[int, WriteSlot] = {}
@@ -89,6 +92,11 @@ class Worker:
                         self._forget(lane)
                     return
                 self._take(message)
+
+    def _forked(self) -> None:
+        """A function has forked: what is left of the batch is not the fork's to do."""
+        if self.running is not None:
+            self.running.cut()
 
     def send(self, kind: int, number: int, sections: Sequence[Any]) -> None:
         with self._sending:
@@ -146,7 +154,7 @@ class Worker:
     # a batch
 
     def _batch(self, ticket: int, sections: Sequence[Any]) -> None:
-        self.cell.put(ticket, UNPACKING, monotonic())
+        self.cell.put(ticket, LOADING, monotonic())
         head = unpack(sections[0])
         slot, offers = head["slot"], head["offers"]
         self._offered += [self._results[number] for number in offers if number in self._results]
@@ -212,16 +220,20 @@ class _Work(Control):
         except BaseException as error:
             self._send(wire.BROKEN, [said(error).encode()])
             return
+        self._worker.cell.put(self._ticket, UNPACKING, monotonic())
         batch = self._unpacked(head, sections)
         if batch is None:
             return
         self._batch, self._step = batch, batch.step
+        self._worker.running = batch
         if not self._step:
             self._worker.cell.put(self._ticket, RUNNING, monotonic())
         try:
             result = self._kernel.run(batch, self, self._worker.name)
         except _Over as over:
             result = over.args[0]
+        if os.getpid() != self._worker.pid:  # a function has forked, and this is where the fork would go on
+            os._exit(0)
         if self._step and len(batch) > 1:
             self._worker.cell.put(self._ticket, len(batch), monotonic())
         self._give(wire.RESULT, result)
