@@ -35,7 +35,7 @@ class ProcessLane:
         self.idempotent = stage.idempotent
         self.recycle = stage.recycle
         self.kernel = b""
-        self.brief = True
+        self.brief = False  # not known yet
         self.unloaded = 0  # workers that were lost while they loaded the functions, since one has done its work
         self.closed = False
         self._pool = pool

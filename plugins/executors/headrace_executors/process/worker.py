@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     from headrace.flow.kernel import Kernel
 
-HAND_OVER_S = 0.05
-"""A batch that runs for longer than this hands over what it has done so far, and again each time after that."""
+HAND_OVER_S, HAND_OVER_ONCE_S = 0.05, 0.001
+"""A batch that runs for longer than this hands over what it has done so far, and again each time after that; the second
+where nothing may run again, so that little is lost with a worker."""
 
 at_work = False
 """Whether this process is a worker: a pipeline inside of one runs in line."""
@@ -283,7 +284,7 @@ class _Work(Control):
         self.cancelled = cell.dropped == self._lane
 
     def hands_over(self, now_s: float) -> bool:
-        return now_s - self._handed_s > HAND_OVER_S
+        return now_s - self._handed_s > (HAND_OVER_ONCE_S if self._solo else HAND_OVER_S)
 
     def hand_over(self, result: BatchResult) -> None:
         self._give(wire.PART, result)
