@@ -5,6 +5,7 @@ Exit status 0 and a line per check, or 1 and what went wrong.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 
 import headrace
-from headrace import OperatorFailed, Pipeline, PipelineThreadExecutor
+from headrace import OperatorFailed, Pipeline, PipelineProcessExecutor, PipelineThreadExecutor
 
 
 def check_both_profiles_agree() -> None:
@@ -50,6 +51,16 @@ def check_a_failure_names_its_item() -> None:
         assert len(error.result.outputs) == 60, "what came before the item is not there"
     else:
         raise AssertionError("nothing was raised")
+
+
+def check_a_worker_that_dies_costs_its_item_alone() -> None:
+    def deadly(number: int) -> int:
+        if number == 50:
+            os._exit(1)
+        return number
+
+    stream = PipelineProcessExecutor(max_workers=2).execute(deadly, range(100), on_error="skip")
+    assert list(stream) == [number for number in range(100) if number != 50], "not all others came out, in order"
 
 
 def check_an_endless_source_is_bounded() -> None:
