@@ -94,6 +94,7 @@ CHECKS: tuple[Callable[[], None], ...] = (
     check_both_profiles_agree,
     check_order_and_account,
     check_a_failure_names_its_item,
+    check_a_worker_that_dies_costs_its_item_alone,
     check_an_endless_source_is_bounded,
     check_batches_overlap,
     check_nothing_is_left,

@@ -11,12 +11,24 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
-from headrace import Pipeline, PipelineThreadExecutor, PluginRef
+from headrace import Pipeline, PipelineProcessExecutor, PipelineThreadExecutor, PluginRef
 
 WAIT_S = 10
+
+
+def _meet_in(number: int, folder: Path) -> int:
+    """Items 0 and 1 wait for each other, wherever they are."""
+    if number < 2:
+        (folder / str(number)).touch()
+        until_s = monotonic() + WAIT_S
+        while not (folder / str(1 - number)).exists():
+            assert monotonic() < until_s, "the other item was not at work at the same time"
+            sleep(0.001)
+    return number
 
 
 class Item:
@@ -48,6 +60,15 @@ class TestExecutorOverlap:
 
         executor = PipelineThreadExecutor(max_workers=workers)
         assert list(executor.execute(meet, range(100))) == list(range(100))
+
+    def test_both_worker_processes_are_at_work_at_once(self, tmp_path: Path) -> None:
+        meet = partial(_meet_in, folder=tmp_path)
+        assert list(PipelineProcessExecutor(max_workers=2).execute(meet, range(100))) == list(range(100))
+
+    def test_tiny_functions_travel_to_processes_many_at_a_time(self) -> None:
+        stream = PipelineProcessExecutor(max_workers=2).execute(abs, range(20_000))
+        assert list(stream) == list(range(20_000))
+        assert stream.report["abs"].batches <= 200
 
     def test_a_held_item_does_not_hold_up_the_window(self) -> None:
         released, others = threading.Event(), threading.Event()
