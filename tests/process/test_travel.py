@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import os
 import re
 import sys
+import tempfile
 import threading
 import warnings
 from functools import partial
 from typing import Any
 
+import psutil
 import pytest
 import scripts
 import victims
@@ -363,9 +366,37 @@ BIG = """
 """
 
 
-def test_large_buffers_with_few_descriptors() -> None:
+@pytest.mark.parametrize("limit", ["ulimit -n 64", "ulimit -n 24", "ulimit -f 8000"])
+def test_large_buffers_where_descriptors_or_memory_files_are_short(limit: str) -> None:
     pytest.importorskip("numpy", reason="needs the extra `test`")
-    assert scripts.run(BIG, prelude="ulimit -n 64").strip() == "40"
+    assert scripts.run(BIG, prelude=limit).strip() == "40"
+
+
+def test_large_buffers_with_a_full_dev_shm() -> None:
+    pytest.importorskip("numpy", reason="needs the extra `test`")
+    free = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+    if free is None or free.f_bavail * free.f_frsize > 1 << 30:
+        pytest.skip("there is no /dev/shm that could be filled with less than 1 GiB")
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+        assert scripts.run(BIG).strip() == "40"
+
+
+@pytest.mark.stress
+def test_ten_gigabytes_in_flat_memory() -> None:
+    numpy = pytest.importorskip("numpy", reason="needs the extra `test`")
+    made = [numpy.full(1 << 19, number, dtype=float) for number in range(8)]
+    count, pss = 1_300, {}
+    arrays = itertools.islice(itertools.cycle(made), count)
+    for number, array in enumerate(PipelineProcessExecutor(max_workers=2).execute(_negative, arrays)):
+        assert array[0] == array[-1] == -(number % 8)
+        if number in (count // 10, count - 1):
+            me = psutil.Process()
+            tree = [me, *me.children()]
+            pss[number] = sum(each.memory_full_info().pss for each in tree) >> 20
+    first, last = pss.values()
+    print(f"PSS of the tree after 1 GB: {first} MiB, after 10 GB: {last} MiB")
+    assert last - first < 100, pss
 
 
 # What comes home -----------------------------------------------------------------------------------------------------
