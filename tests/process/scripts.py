@@ -20,13 +20,13 @@ MARK = "HEADRACE_TEST_PROGRAM"
 class Program:
     """A script in a process group of its own, as a shell starts it."""
 
-    def __init__(self, code: str, *arguments: str, prelude: str = "") -> None:
+    def __init__(self, code: str, *arguments: str, prelude: str = "", wrapper: Sequence[str] = ()) -> None:
         self.mark = uuid.uuid4().hex
         environment = {**os.environ, MARK: self.mark, "PYTHONUNBUFFERED": "1"}
         script = textwrap.dedent(code)
         command = [sys.executable, "-c", script, *arguments]
         if prelude:
-            command = ["sh", "-c", f'{prelude}; exec "$@"', "sh", *command]
+            command = [*wrapper, "sh", "-c", f'{prelude} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -77,9 +77,9 @@ class Program:
         return found
 
 
-def run(code: str, *arguments: str, prelude: str = "") -> str:
+def run(code: str, *arguments: str, prelude: str = "", wrapper: Sequence[str] = ()) -> str:
     """What a script prints. It must end well, say nothing on stderr and leave nothing behind."""
-    program = Program(code, *arguments, prelude=prelude)
+    program = Program(code, *arguments, prelude=prelude, wrapper=wrapper)
     out, err = program.ended()
     assert program.process.returncode == 0, err
     assert not err, err
