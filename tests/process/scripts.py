@@ -15,6 +15,8 @@ import psutil
 GONE_S = 2.0
 """Seconds after which all processes of a program are gone, whatever ended it."""
 MARK = "HEADRACE_TEST_PROGRAM"
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""A program that is started in the background of a shell ignores Ctrl-C, and so does all that it starts."""
 
 
 class Program:
@@ -23,7 +25,7 @@ class Program:
     def __init__(self, code: str, *arguments: str, prelude: str = "", wrapper: Sequence[str] = ()) -> None:
         self.mark = uuid.uuid4().hex
         environment = {**os.environ, MARK: self.mark, "PYTHONUNBUFFERED": "1"}
-        script = textwrap.dedent(code)
+        script = INTERRUPTIBLE + textwrap.dedent(code)
         command = [sys.executable, "-c", script, *arguments]
         if prelude:
             command = [*wrapper, "sh", "-c", f'{prelude} && exec "$@"', "sh", *command]
