@@ -157,6 +157,11 @@ class Child:
             return False, None
         return True, at if at >= 0 else None
 
+    def began_s(self, job: Job) -> float | None:
+        """When it began with the item of `job` that it is at (monotonic clock); None if it has not."""
+        ticket, at, began_s = self.cell.get()
+        return began_s if ticket == job.ticket and at >= 0 else None
+
     def runs(self, lane: int) -> bool:
         """Whether it is at a batch of a lane."""
         job = self.jobs.get(self.cell.get()[0])
@@ -236,13 +241,15 @@ class Child:
                 return f"worker process {self.pid} was killed by {signal.Signals(-code).name}"
         return f"worker process {self.pid} ended with status {code}"
 
-    def gone(self, timeout_s: float) -> bool:
-        """Wait for its end; whether it has come."""
-        try:
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end, if it comes in time."""
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it was not killed by a signal."""
+        return (self.process.poll() or 0) >= 0
 
     def close(self) -> None:
         """Let go of all that was for it. It must be at its end, or it will find the wire closed."""

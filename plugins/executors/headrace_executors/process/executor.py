@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
@@ -71,6 +72,7 @@ class PipelineProcessExecutor(Standalone):
         self.settings = ProcessSettings(
             max_workers, max_memory_items, pipeline_depth, adaptive_batching, max_memory_bytes, ordered
         )
+        self._lock = threading.RLock()
         self._pool: Pool | None = None
         self._closed = False
 
@@ -79,24 +81,36 @@ class PipelineProcessExecutor(Standalone):
         return self.settings.max_workers or cores()
 
     def open(self, stage: StageSpec) -> ProcessLane | InlineLane:
-        if self._closed:
-            raise HeadraceError(f"{self!r} is closed; stage '{stage.name}' needs an open one")
         if worker.at_work:
             return InlineLane(stage)
-        if self._pool is None:
-            self._pool = Pool(self.max_workers)
-        lane = ProcessLane(self._pool, stage, self._pool.allowed(stage.degree), self.settings.pipeline_depth)
-        self._pool.open(lane)  # workers take their time to start: what they will need is made meanwhile
+        pool = self._opened(stage.name)
+        lane = ProcessLane(pool, stage, pool.allowed(stage.degree), self.settings.pipeline_depth)
         try:
+            pool.open(lane)  # workers take their time to start: what they will need is made meanwhile
             lane.kernel = packed(stage)
         except BaseException:
             lane.close(cancel=True)
+            with self._lock:
+                idle = self._pool is pool and not pool.lanes
+                self._pool = None if idle else self._pool
+            if idle:
+                pool.close(0.0)
             raise
         return lane
 
+    def _opened(self, stage: str) -> Pool:
+        """The pool for one more stage."""
+        with self._lock:
+            if self._closed:
+                raise HeadraceError(f"{self!r} is closed; stage '{stage}' needs an open one")
+            if self._pool is None:
+                self._pool = Pool(self.max_workers)
+            return self._pool
+
     def close(self, *, cancel: bool = False, timeout_s: float = 2.0) -> Leftovers:
-        self._closed = True
-        pool, self._pool = self._pool, None
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
         return pool.close(timeout_s) if pool is not None else Leftovers()
 
     def flow_settings(self) -> FlowSettings:

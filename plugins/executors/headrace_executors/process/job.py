@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +117,15 @@ class Job:
         if self._parts is not None:
             self._parts.most = self._most
         return self._parts
+
+    def finish(self, result: BatchResult) -> None:
+        """Tell what came of it."""
+        with suppress(InvalidStateError):  # somebody else has given it up
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
     @property
     def kept(self) -> BatchResult | None:

@@ -12,7 +12,7 @@ import sys
 from _thread import allocate_lock
 from time import monotonic, perf_counter
 
-from headrace.batch import Batch, BatchResult
+from headrace.batch import Batch, BatchResult, Tally
 from headrace.errors import HeadraceError, ItemUnpicklable, said
 from headrace.flow.kernel import Control, tear_down
 from headrace.flow.recovery import failed_at
@@ -224,6 +224,11 @@ class _Work(Control):
         self._worker.cell.put(self._ticket, UNPACKING, monotonic())
         batch = self._unpacked(head, sections)
         if batch is None:
+            return
+        if self._worker.cell.dropped == self._lane:
+            nothing = BatchResult([], [], 0, [], [Tally() for _ in self._kernel.ops])
+            self._batch = batch
+            self._give(wire.RESULT, nothing)
             return
         self._batch, self._step = batch, batch.step
         self._worker.running = batch
