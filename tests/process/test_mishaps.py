@@ -26,6 +26,7 @@ from headrace import (
     Retry,
     WorkerLost,
 )
+from headrace.testing import Resources
 
 
 def _slow(item: int, *, folder: Path) -> int:
@@ -37,6 +38,7 @@ def _slow(item: int, *, folder: Path) -> int:
 
 @pytest.mark.parametrize("idempotent", [True, False])
 def test_runs_that_end_early_cost_others_nothing_that_share_their_workers(idempotent: bool, tmp_path: Path) -> None:
+    before = Resources.now()
     with PipelineProcessExecutor(max_workers=2) as executor:
         slow = Pipeline("slow").source("items", range(4))
         slow.map("slow", partial(_slow, folder=tmp_path), executor=executor, idempotent=idempotent)
@@ -48,6 +50,7 @@ def test_runs_that_end_early_cost_others_nothing_that_share_their_workers(idempo
             with pytest.raises(PipelineTimeout):
                 other.execute(timeout_s=0.02)
         thread.join()
+    assert not before.left(within_s=scripts.GONE_S)
     assert results == [[0, 1, 2, 3]]
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys("0123", "x")
 
