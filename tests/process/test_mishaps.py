@@ -57,8 +57,10 @@ def test_runs_that_end_early_cost_others_nothing_that_share_their_workers(idempo
 
 def test_a_fork_of_the_program_may_end_as_it_likes() -> None:
     code = """
-        import os, sys
+        import os, sys, warnings
         from headrace import PipelineProcessExecutor
+
+        warnings.simplefilter("ignore")  # of newer Pythons, of forks beside threads
 
         def same(item):
             return item

@@ -82,8 +82,10 @@ def test_workers_die_with_their_parent(end: signal.Signals, code: str) -> None:
 
 def test_a_program_that_forks_does_not_keep_workers_alive() -> None:
     code = """
-        import os, signal, sys, time
+        import os, signal, sys, time, warnings
         from headrace import PipelineProcessExecutor
+
+        warnings.simplefilter("ignore")  # of newer Pythons, of forks beside threads
 
         def same(item):
             return item
