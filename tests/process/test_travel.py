@@ -29,6 +29,7 @@ from headrace import (
     SettingsError,
     Setup,
 )
+from headrace_executors.process import lending, memory
 
 
 def through(fn: Any, items: Any, **options: Any) -> list[Any]:
@@ -331,6 +332,21 @@ def test_inputs_that_the_function_keeps_stay_as_they_are() -> None:
     numpy = pytest.importorskip("numpy", reason="needs the extra `test`")
     arrays = (numpy.full(1 << 17, number, dtype=float) for number in range(60))
     assert through(_keeps, arrays) == [float(number) for number in range(60)]
+
+
+def test_memory_for_buffers_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    numpy = pytest.importorskip("numpy", reason="needs the extra `test`")
+    made: list[int] = []
+
+    def anonymous(size: int, **options: bool) -> int:
+        made.append(size)
+        return memory.anonymous(size, **options)
+
+    monkeypatch.setattr(lending, "anonymous", anonymous)
+    arrays = (numpy.full(1 << 18, number, dtype=float) for number in range(200))
+    for number, array in enumerate(PipelineProcessExecutor(max_workers=2).execute(_negative, arrays)):
+        assert array[0] == -number
+    assert 2 <= len(made) <= 2 * (lending.INPUTS + lending.RESULTS)
 
 
 def test_buffers_of_all_sizes_and_shapes() -> None:

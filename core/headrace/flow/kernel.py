@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 STRIDE_S = 0.001
 """Seconds of work that a stride aims at."""
 WATCHED_S = 0.004
-"""The same where somebody cuts the batch when it is late: each stride of a fused kernel costs a pass per operator."""
+"""The same where somebody cuts the batch when it is late, or it hands over as it goes: each stride of a fused kernel
+costs a pass per operator."""
 FIRST_STRIDE = 16
 """A batch starts with this fraction of itself, and a stride has at most this many times the items of the one before: so
 a cost that has jumped since the batch was cut is noticed before much of it has been paid."""
@@ -188,7 +189,7 @@ class Kernel:
             if control.hands_over(now_s):
                 control.hand_over(work.part(now_s))
             if not step:
-                aim_s = WATCHED_S if control.watched else STRIDE_S
+                aim_s = WATCHED_S if control.watched or control.steps else STRIDE_S
                 stride = _next_stride(stride, now_s - last_s, aim_s, work.share)
         return work.part(now_s)
 

@@ -163,6 +163,7 @@ class Worker:
         try:
             work.run(head, sections)
         finally:
+            self.running = None
             del work
         if slot is not None and slot in self._inputs:
             # What the function has kept of its input keeps the memory; nobody else may write to it then.
