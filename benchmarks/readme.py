@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS = [ROOT / "benchmarks" / "results" / f"{name}.json" for name in ("bench_thread", "bench_pipeline")]
+NAMES = ("bench_thread", "bench_process", "bench_pipeline")
+RESULTS = [ROOT / "benchmarks" / "results" / f"{name}.json" for name in NAMES]
 README = ROOT / "README.md"
 MARKS = "<!-- figures: made by benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
 
