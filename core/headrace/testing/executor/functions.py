@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-SLOW_S = 0.02
-"""What a slow function takes: long enough to travel alone, whatever the number of workers."""
+SLOW_S = 0.05
+"""What a slow function takes: long enough to travel alone, whatever a batch aims at."""
 
 
 def same(item: Any) -> Any:
