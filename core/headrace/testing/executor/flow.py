@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from headrace.testing.executor.case import ExecutorCase, batch, stage
 from headrace.testing.executor.functions import (
+    SLOW_S,
     Living,
     double,
     number_of,
@@ -162,7 +164,8 @@ class FlowPromises(ExecutorCase):
         assert result.report["double"].batches <= 500
 
     def test_batching_slow_functions_travel_alone(self) -> None:
-        result = self.soon(self.pipeline(range(50)).map("slow", slow, **self.here).execute)
+        longer = partial(slow, seconds=max(SLOW_S, 1.25 * getattr(self.executor, "aim_s", 0.0)))
+        result = self.soon(self.pipeline(range(50)).map("slow", longer, **self.here).execute)
         assert result.report["slow"].batches == 50
 
     # overlap

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-SLOW_S = 0.05
-"""What a slow function takes: long enough to travel alone, whatever a batch aims at."""
+SLOW_S = 0.02
+"""What a slow function takes: long enough to travel alone, whatever the number of workers."""
 
 
 def same(item: Any) -> Any:
@@ -31,8 +31,8 @@ def is_even(item: int) -> bool:
     return item % 2 == 0
 
 
-def slow(item: int) -> int:
-    time.sleep(SLOW_S)  # stands for work that takes its time
+def slow(item: int, seconds: float = SLOW_S) -> int:
+    time.sleep(seconds)  # stands for work that takes its time
     return item
 
 
