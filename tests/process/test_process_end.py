@@ -29,11 +29,11 @@ ENDLESS = """
         pass
 """
 STUCK = """
-    import re
+    import os, re
     from headrace import PipelineProcessExecutor
 
     def stuck(item):
-        print("stuck", flush=True)
+        os.write(1, b"stuck\n")  # whole: another worker writes there too
         return bool(re.match(r"(a+)+$", "a" * 64 + "b"))  # holds the interpreter lock for ages
 
     print("go")
