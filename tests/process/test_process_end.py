@@ -33,7 +33,7 @@ STUCK = """
     from headrace import PipelineProcessExecutor
 
     def stuck(item):
-        os.write(1, b"stuck\n")  # whole: another worker writes there too
+        os.write(1, b"stuck\\n")  # whole: another worker writes there too
         return bool(re.match(r"(a+)+$", "a" * 64 + "b"))  # holds the interpreter lock for ages
 
     print("go")
