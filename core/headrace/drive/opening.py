@@ -101,7 +101,7 @@ def _open(executor: Executor, node: StageNode, account: Account, run: str, seed:
     if stage.timeout_s is not None and not callable(getattr(lane, "abandon", None)):
         what = f"operator '{node.name}' has timeout_s={stage.timeout_s}, which {executor!r} cannot keep"
         if not getattr(executor, "inline", False):
-            raise SettingsError(f"{what}: its lanes have no method `abandon`; the executor 'thread' can")
+            raise SettingsError(f"{what}: its lanes have no method `abandon`; the executors 'thread' and 'process' can")
         warnings.warn(f"{what}: it runs in the caller's thread", RuntimeWarning, stacklevel=2)
     degree = getattr(lane, "degree", None) or stage.degree or workers or lane.capacity
     return StageFlow(node.name, stage.kernel, settings, degree, account), lane

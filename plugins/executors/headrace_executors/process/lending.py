@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from headrace_executors.process import wire
-from headrace_executors.process.memory import ReadSlot, WriteSlot, anonymous, room_for
+from headrace_executors.process.memory import ReadSlot, WriteSlot, anonymous, fitting, room_for
 from headrace_executors.process.packing import LARGE
 
 INPUTS = 3
@@ -48,7 +48,7 @@ class Lending:
         size = room_for(buffers)
         if size < LARGE or self._refused:
             return None
-        slot = _fitting(self._free, size) or self._new_input(size)
+        slot = fitting(self._free, size) or self._new_input(size)
         if slot is None:
             return None
         try:
@@ -149,8 +149,3 @@ class Lending:
 
     def __repr__(self) -> str:
         return f"<Lending {len(self._free)} + {len(self._lent)} in, {len(self._unused)} + {len(self._offered)} out>"
-
-
-def _fitting(slots: Sequence[WriteSlot], size: int) -> WriteSlot | None:
-    """The smallest that will do, and of these the one that was used last: it may still be in a cache."""
-    return min((slot for slot in reversed(slots) if slot.size >= size), key=lambda slot: slot.size, default=None)

@@ -82,6 +82,11 @@ class WriteSlot:
         return f"<WriteSlot {self.number}, {self.size} bytes>"
 
 
+def fitting(slots: Sequence[WriteSlot], size: int) -> WriteSlot | None:
+    """The smallest that will do, and of these the one that was used last: it may still be in a cache."""
+    return min((slot for slot in reversed(slots) if slot.size >= size), key=lambda slot: slot.size, default=None)
+
+
 class ReadSlot:
     """The side of a slot that is mapped. It is unmapped when nothing refers to it any more."""
 

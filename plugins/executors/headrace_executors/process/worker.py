@@ -20,7 +20,7 @@ from headrace_executors.process import wire
 from headrace_executors.process.cell import LOADING, RUNNING, UNPACKING, Cell
 from headrace_executors.process.lifeline import hang_on
 from headrace_executors.process.mail import Sender
-from headrace_executors.process.memory import ReadSlot, WriteSlot, room_for
+from headrace_executors.process.memory import ReadSlot, WriteSlot, fitting, room_for
 from headrace_executors.process.packing import LARGE, pack, pack_each, unpack, unpack_each
 from headrace_executors.process.results import head_of, without
 from headrace_executors.process.wire import Message, Wire
@@ -185,9 +185,7 @@ class Worker:
     def put(self, buffers: Sequence[memoryview]) -> tuple[int, Any] | None:
         """Put the buffers into an offered slot, the smallest that will do, which is the parent's from now on; gives its
         number and where they are, or None if there is none."""
-        size = room_for(buffers)
-        fitting = [slot for slot in reversed(self._offered) if slot.size >= size]  # the last may still be in a cache
-        slot = min(fitting, key=lambda each: each.size, default=None)
+        slot = fitting(self._offered, room_for(buffers))
         if slot is None:
             return None
         try:
@@ -214,7 +212,6 @@ class _Work(Control):
         self._solo = solo  # each output in a pickle of its own
         self._step = False
         self._handed_s = perf_counter()
-        self._through = False  # nothing behind what was handed over is wanted
 
     def run(self, head: dict[str, Any], sections: Sequence[Any]) -> None:
         try:
