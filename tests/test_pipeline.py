@@ -29,6 +29,10 @@ def numbers(count: int = 10, **options: Any) -> Pipeline:
     return Pipeline("numbers", **options).source("data", lambda: range(count))
 
 
+async def agen(number: int) -> Any:
+    yield number
+
+
 def plus_one(number: int) -> int:
     return number + 1
 
@@ -83,7 +87,11 @@ class TestBuilding:
                 "map 'more': on_error must be one of 'raise', 'skip', 'dead_letter'; got 'ignore'",
             ),
             (lambda: numbers().map("more", plus_one, retries=-1), "map 'more': retries must be"),
-            (lambda: numbers().map("more", asyncio.sleep), "got the coroutine function"),
+            (lambda: numbers().map("more", agen), "got the asynchronous generator function"),
+            (
+                lambda: numbers().map("more", asyncio.sleep, executor=PipelineThreadExecutor()),
+                "map 'more': executor cannot run the coroutine function",
+            ),
             (lambda: numbers().map("more", plus_one, executor=3), "map 'more': executor must be 'auto', the name of"),
             (lambda: numbers().map("more", plus_one, executor=SerialExecutor), "Did you mean SerialExecutor()?"),
             (

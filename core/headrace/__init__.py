@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Nothing is imported before it is asked for (PEP 562).
 _HOME = {
     "AccountError": "errors",
+    "AsyncStream": "drive.awaited",
     "DeadLetter": "report",
     "ExecutorFailed": "errors",
     "GraphError": "errors",
@@ -35,6 +36,8 @@ _HOME = {
 }
 # The public classes of plugins, reached through their entry points like anybody's.
 _PLUGINS = {
+    "AsyncPipelineExecutor": ("runner", "async"),
+    "CoroutineExecutor": ("executor", "coroutine"),
     "PipelineProcessExecutor": ("executor", "process"),
     "PipelineThreadExecutor": ("executor", "thread"),
     "SerialExecutor": ("executor", "serial"),

@@ -2,6 +2,7 @@ from headrace.batch import Setup as Setup
 from headrace.context import current as current
 from headrace.contracts import HEADRACE_API as HEADRACE_API
 from headrace.drive import Stream as Stream
+from headrace.drive.awaited import AsyncStream as AsyncStream
 from headrace.errors import AccountError as AccountError
 from headrace.errors import ExecutorFailed as ExecutorFailed
 from headrace.errors import GraphError as GraphError
@@ -26,6 +27,8 @@ from headrace.report import DeadLetter as DeadLetter
 from headrace.report import OperatorStats as OperatorStats
 from headrace.report import Result as Result
 from headrace.report import RunReport as RunReport
+from headrace_executors.async_runner import AsyncPipelineExecutor as AsyncPipelineExecutor
+from headrace_executors.coroutine import CoroutineExecutor as CoroutineExecutor
 from headrace_executors.process.executor import PipelineProcessExecutor as PipelineProcessExecutor
 from headrace_executors.serial import SerialExecutor as SerialExecutor
 from headrace_executors.thread import PipelineThreadExecutor as PipelineThreadExecutor

@@ -12,6 +12,7 @@ from headrace.plan import Plan, StageSpec
 from headrace.report import DeadLetter, RunReport
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from concurrent.futures import Future
 
 HEADRACE_API = 1
@@ -66,7 +67,9 @@ class Executor(Protocol):
 
     An executor whose `submit` runs the batch itself before it returns says so with a class attribute `inline = True`:
     it is then driven without any thread. One for which it is dear to hand a batch over says with `aim_s` how many
-    seconds of work a batch should aim at, at least.
+    seconds of work a batch should aim at, at least. One that can run coroutine functions (`flow.coroutines`) says so
+    with `coroutines = True`, in the loop that `StageSpec.loop` names, and with `plain = False` if it takes each item by
+    itself whatever its function is.
     """
 
     def open(self, stage: StageSpec) -> Lane: ...
@@ -79,7 +82,8 @@ class RunContext:
     """What a run is given besides its plan. It closes none of it: whoever made the context does.
 
     `executors` has an executor for every stage of the plan, by the stage's name. At `deadline_s` (monotonic clock) the
-    run ends with PipelineTimeout. `seed` is that of the random numbers of `headrace.current().rng`.
+    run ends with PipelineTimeout. `seed` is that of the random numbers of `headrace.current().rng`. `loop` is the event
+    loop that the run is awaited in, where its coroutines belong; None: it is iterated by a thread.
     """
 
     run_id: str
@@ -88,6 +92,7 @@ class RunContext:
     dispatcher: Dispatcher = field(repr=False)
     deadline_s: float | None = None
     seed: int = 0
+    loop: AbstractEventLoop | None = None
 
 
 class Run(Protocol):
@@ -110,6 +115,9 @@ class Run(Protocol):
         ...
 
     def snapshot(self) -> RunReport: ...
+
+    # A run that can be awaited says so with `awaitable = True` and has `poll(wake)`, as `drive.engine.Engine` has it.
+    # Any other is iterated by a thread for whoever awaits it.
 
     @property
     def dead_letters(self) -> Sequence[DeadLetter]:

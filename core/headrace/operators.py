@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import iscoroutinefunction, isgeneratorfunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypedDict
 
 from attrs import field, frozen
@@ -69,6 +69,7 @@ class Operator:
     max_failures     most items that may fail in the end; a number below 1 is a share of those taken, which is held
                      against it from 100 items on, and at the end
     timeout_s        longest that an item may run before it fails
+    awaits           whether `fn` is a coroutine function, or one that makes an asynchronous iterable
     setup            what a worker makes once, before its first item: a Setup, or a class or function that makes it
     recycle          when a worker process is replaced by a new one, or None
     idempotent       whether an item may run again whose worker process was lost; False: it fails instead
@@ -83,6 +84,7 @@ class Operator:
     origin: Any = None
     fn: Callable[[Any], Any] | None = None
     parallel_degree: int | None = None
+    awaits: bool = False
     executor: Any = "auto"
     ordered: bool = True
     on_error: str = "raise"
@@ -161,14 +163,20 @@ def checked(name: str, kind: str, inputs: tuple[str, ...], **options: Any) -> Op
     for option, value in options.items():
         if option in _RULES:
             _RULES[option].check(f"{kind} '{name}': {option}", value)
-    check_function(f"{kind} '{name}': fn", options.get("fn"), whole=kind not in ("filter", "sink"))
+    awaits = kind in _AWAIT and is_awaited(options.get("fn"), options.get("setup"))
+    check_function(f"{kind} '{name}': fn", options.get("fn"), whole=kind not in ("filter", "sink"), kind=kind)
     _check_executor(name, kind, options.get("executor", "auto"))
+    if awaits and hasattr(options.get("executor"), "open") and not getattr(options["executor"], "coroutines", False):
+        raise SettingsError(
+            f"{kind} '{name}': executor cannot run the coroutine function {shorten(options.get('fn'))}; got "
+            f"{shorten(options['executor'])}, where 'auto' or 'coroutine' would do"
+        )
     if options.get("dead_letters") is not None and options.get("on_error") != "dead_letter":
         raise SettingsError(
             f"{kind} '{name}': dead_letters={options['dead_letters']!r} needs on_error='dead_letter'; "
             f"got {options.get('on_error', 'raise')!r}"
         )
-    return Operator(name=name, kind=kind, inputs=inputs, **options)
+    return Operator(name=name, kind=kind, inputs=inputs, awaits=awaits, **options)
 
 
 def name_of(fn: Any) -> str:
@@ -190,14 +198,37 @@ def check_options(kind: str, name: str, options: Mapping[str, Any]) -> None:
             raise TypeError(f"{kind} '{name}' has no option '{option}'.{hint}")
 
 
-def check_function(where: str, fn: Any, *, whole: bool = True) -> None:
-    """Refuse a coroutine function, which would do nothing, and in silence; and a generator function, unless what it
-    gives is wanted as a `whole`."""
+def _call_of(fn: Any) -> Any:
+    return getattr(fn, "__call__", None)  # noqa: B004 - not a test for callability
+
+
+_AWAIT = ("map", "filter", "flat_map", "sink")
+"""The kinds of operators whose function may be a coroutine function."""
+
+
+def is_awaited(fn: Any, setup: Any = None) -> bool:
+    """Whether what the function of an operator gives has to be awaited, as far as can be told before it is called: it
+    is a coroutine function or an asynchronous generator function, or an object or a class that is called like one."""
+    made = getattr(setup, "make", setup)
+    return any(
+        iscoroutinefunction(each) or isasyncgenfunction(each)
+        for each in (fn, _call_of(fn), _call_of(made) if fn is None else None)
+    )
+
+
+def check_function(where: str, fn: Any, *, whole: bool = True, kind: str = "map") -> None:
+    """Refuse a generator function, unless what it gives is wanted as a `whole`; an asynchronous one, unless it expands
+    an item; and a coroutine function where none can be awaited."""
+    if isasyncgenfunction(fn) and kind != "flat_map":
+        raise SettingsError(
+            f"{where} must be a plain function or a coroutine function; got the asynchronous generator function "
+            f"{shorten(fn)}, which a flat_map can have"
+        )
     if not whole and isgeneratorfunction(fn):
         raise SettingsError(
             f"{where} must be a plain function; got the generator function {shorten(fn)}, which runs nothing"
         )
-    if iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - not a test for callability
+    if kind not in _AWAIT and is_awaited(fn):
         raise SettingsError(
             f"{where} must be a plain function; got the coroutine function {shorten(fn)}, "
             "whose coroutines nothing would await"

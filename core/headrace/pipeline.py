@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import ExitStack, aclosing
+from functools import partial
 from itertools import chain, count
 from operator import itemgetter
 from threading import RLock
 from time import monotonic
-from typing import Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 from weakref import WeakSet
 
 from headrace import plugins
@@ -25,7 +26,12 @@ from headrace.profiles import Profile, profile
 from headrace.report import Result
 from headrace.settings import did_you_mean, flag, or_none, seconds, text, whole_number
 
-Origin = Iterable[Any] | Callable[[], Iterable[Any]]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from headrace.drive.awaited import AsyncStream
+
+Origin = Iterable[Any] | AsyncIterable[Any] | Callable[[], Iterable[Any] | AsyncIterable[Any]]
 Inputs = str | Iterable[str] | None
 
 _numbers = count(1)
@@ -77,7 +83,8 @@ class Pipeline:
     # building
 
     def source(self, name: str, items: Origin) -> Self:
-        """Where items come from: an iterable, or a callable that makes one, so that the pipeline can run again.
+        """Where items come from: an iterable, plain or asynchronous, or a callable that makes one, so that the pipeline
+        can run again.
 
         One thread makes, pulls and closes it. There may be several; the paths of items from all but the first begin
         with the source's name.
@@ -225,6 +232,32 @@ class Pipeline:
             batches.close()
         return _result(outputs, run)
 
+    async def execute_async(self, *, seed: int = 0, timeout_s: float | None = None, runner: Any = None) -> Result:
+        """`execute` for who awaits it: the running loop goes on meanwhile, and coroutine functions run in it.
+
+        If the task that awaits it is cancelled, the run ends, with all that it has begun, before this raises.
+        """
+        or_none(seconds(above=0)).check("execute_async.timeout_s", timeout_s)
+        from headrace.drive.awaited import batches
+
+        runs: list[Run] = []
+        outputs: dict[str, list[Any]] = {end: [] for end in self._graph.ends}
+        start = partial(self._start, self._graph, seed=seed, timeout_s=timeout_s, runner=runner)
+        try:
+            async with aclosing(batches(lambda loop: self._begin(start(loop=loop)), runs.append)) as pieces:
+                async for end, batch in pieces:
+                    outputs[end].extend(batch.data)
+        except HeadraceError as error:
+            if runs:
+                error.result = _result(outputs, runs[0])
+            raise
+        return _result(outputs, runs[0])
+
+    def _begin(self, started: tuple[Run, Callable[[], Leftovers]]) -> tuple[Run, Callable[[], Leftovers]]:
+        """A one-shot source is used up by a run that has been started."""
+        self._spend()
+        return started
+
     def _into(self, outputs: dict[str, list[Any]], run: Run) -> Iterator[Batch]:
         """Sort the batches of a run into `outputs`; gives what is left to see, which is nothing but that one came."""
         self._spend()
@@ -233,12 +266,29 @@ class Pipeline:
             batch.data = ()
             yield batch
 
+    def stream_async(self, end: str | None = None, *, seed: int = 0) -> AsyncStream:
+        """`stream` for who awaits the outputs: `async for item in pipeline.stream_async()`, in the running loop, where
+        coroutine functions run, too."""
+        from headrace.drive.awaited import AsyncStream
+
+        start = partial(self._start, self._streamed(end), seed=seed)
+        return AsyncStream(lambda loop: self._begin(start(loop=loop)), f"pipeline '{self.name}'")
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return aiter(self.stream_async())
+
     def stream(self, end: str | None = None, *, seed: int = 0) -> Stream:
         """The outputs one by one, in bounded memory: a run that begins with the first one asked for and ends, with all
         its threads, when the stream is exhausted, closed or dropped.
 
         `end` names the operator whose outputs are wanted, where there is more than one end; only what it needs runs.
         """
+        run, close = self._start(self._streamed(end), seed=seed)
+        batches = owned(self._batches(run), close)
+        return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
+
+    def _streamed(self, end: str | None) -> Graph:
+        """What a stream of the outputs of `end`, or of the only end, needs."""
         graph = self._graph
         if end is not None:
             if end not in graph:
@@ -250,9 +300,7 @@ class Pipeline:
                 f"pipeline '{self.name}' has several ends: {names}. Choose one: .stream('{graph.ends[0]}'), "
                 "or .execute() for all of them"
             )
-        run, close = self._start(graph, seed=seed)
-        batches = owned(self._batches(run), close)
-        return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
+        return graph
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stream())
@@ -275,9 +323,15 @@ class Pipeline:
         return chain.from_iterable(begun())
 
     def _start(
-        self, graph: Graph, *, seed: int, timeout_s: float | None = None, runner: Any = None
+        self,
+        graph: Graph,
+        *,
+        seed: int,
+        timeout_s: float | None = None,
+        runner: Any = None,
+        loop: AbstractEventLoop | None = None,
     ) -> tuple[Run, Callable[[], Leftovers]]:
-        """A run, and what closes it with all that was made for it."""
+        """A run, and what closes it with all that was made for it; `loop` is what it is awaited in, if it is."""
         whole_number().check("seed", seed)
         chosen = _runner(self._profile.runner if runner is None else runner)
         planned = self._plan(graph, degree=getattr(chosen, "max_workers", None))
@@ -287,7 +341,7 @@ class Pipeline:
         executors, mine = _executors(planned)
         run_id = f"{self.name}-{next(_numbers)}"
         deadline_s = None if timeout_s is None else monotonic() + timeout_s
-        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s, seed)
+        context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s, seed, loop)
         plugins.plan_made(planned)
         run: Run = chosen.start(planned, context)
         plugins.observe(run, dispatcher)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import Factory, frozen
@@ -41,6 +41,7 @@ class StageSpec:
     timeout_s  longest that an item may run; then it fails, and `lane.abandon(batch)` tells that its worker is lost
     idempotent whether items may run again whose worker was lost
     recycle    when a worker process is replaced by a new one, or None
+    loop       a `headrace.drive.loops.Loop` for the coroutines of its function, which is the run's; None: there is none
     """
 
     name: str
@@ -49,6 +50,7 @@ class StageSpec:
     timeout_s: float | None = None
     idempotent: bool = True
     recycle: Recycle | None = None
+    loop: Any = None
 
 
 @frozen
@@ -56,7 +58,7 @@ class SourceNode:
     """Where items come from: an iterable, or a callable that makes one, so that the plan can run again."""
 
     name: str
-    origin: Iterable[Any] | Callable[[], Iterable[Any]]
+    origin: Iterable[Any] | AsyncIterable[Any] | Callable[[], Iterable[Any] | AsyncIterable[Any]]
     inputs: tuple[str, ...] = ()
     kind: str = "source"
 

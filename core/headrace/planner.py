@@ -82,11 +82,18 @@ def _fit(before: Node, node: Node) -> bool:
     own keeps its own workers: of those that wait, half as many would do half as much."""
     if not (isinstance(before, StageNode) and isinstance(node, StageNode) and before.executor == node.executor):
         return False
+    if _awaits(before) or _awaits(node):  # each item is awaited by itself
+        return False
     same = _same_flow(before.flow, node.flow) and before.spec.degree == node.spec.degree
     same = same and node.spec.timeout_s is None  # which is measured for an item in one operator
     same = same and before.spec.recycle == node.spec.recycle
     unbounded = node.spec.degree is None and "max_workers" not in _settings(node.executor)
     return same and (node.executor == PluginRef("serial") or unbounded)
+
+
+def _awaits(node: StageNode) -> bool:
+    plain = getattr(node.executor, "plain", node.executor != PluginRef("coroutine"))
+    return node.spec.kernel.awaits or not plain
 
 
 def _same_flow(one: FlowSettings, other: FlowSettings) -> bool:
@@ -143,7 +150,7 @@ def _make_room(operator: Operator, nodes: list[Node]) -> None:
 
 
 def _stage(operator: Operator, profile: Profile, window: int, max_bytes: int | None, degree: int | None) -> StageNode:
-    executor = _executor(operator.executor, profile)
+    executor = _executor(operator, profile)
     hints = _hints(executor)
     flow = FlowSettings(
         window=min(window, hints.get("max_memory_items", window)),
@@ -182,13 +189,15 @@ def _op(operator: Operator) -> Op:
         max_backoff_s=again.max_backoff_s,
         max_failures=operator.max_failures,
         setup=operator.setup,
+        awaits=operator.awaits,
     )
 
 
-def _executor(chosen: Any, profile: Profile) -> Any:
+def _executor(operator: Operator, profile: Profile) -> Any:
     """What an operator's `executor=` means under a profile: a PluginRef or an executor."""
+    chosen = operator.executor
     if chosen == "auto":
-        return profile.executor
+        return profile.coroutines if operator.awaits else profile.executor
     return PluginRef(chosen) if isinstance(chosen, str) else chosen
 
 

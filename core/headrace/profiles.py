@@ -17,6 +17,7 @@ _plugin = instance_of(PluginRef)
 class Profile:
     """A named choice of plugins, with what the flow of each stage aims at.
 
+    coroutines  the executor of coroutine functions; executor: that of all others
     window     most items between a stage's input and its output taken
     max_bytes  the same in measured bytes, or None
     aim_s      seconds of work that a batch aims at
@@ -26,6 +27,7 @@ class Profile:
     name: str
     runner: PluginRef = field(validator=_plugin)
     executor: PluginRef = field(validator=_plugin)
+    coroutines: PluginRef = field(default=PluginRef("coroutine"), validator=_plugin)
     monitor: PluginRef = field(default=PluginRef("null"), validator=_plugin)
     dispatcher: PluginRef = field(default=PluginRef("inline"), validator=_plugin)
     window: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
@@ -35,7 +37,13 @@ class Profile:
 
 
 SHIPPED = {
-    "serial": Profile(name="serial", runner=PluginRef("serial"), executor=PluginRef("serial"), linger_s=None),
+    "serial": Profile(
+        name="serial",
+        runner=PluginRef("serial"),
+        executor=PluginRef("serial"),
+        coroutines=PluginRef("serial"),
+        linger_s=None,
+    ),
     "balanced": Profile(name="balanced", runner=PluginRef("threads"), executor=PluginRef("thread")),
 }
 

@@ -29,6 +29,28 @@ WAITED_S = 0.001
 """A batch that took less is booked by its worker."""
 
 
+class LoopBooker:
+    """Books the results of coroutines: all that come in one turn of their loop at once, in the loop's thread, which is
+    the only one that may call it."""
+
+    def __init__(self, book: Callable[[list[Come]], None], call_soon: Callable[[Callable[[], None]], None]) -> None:
+        self._book = book
+        self._call_soon = call_soon
+        self._come: list[Come] = []
+
+    def put(self, come: Come) -> None:
+        self._come.append(come)
+        if len(self._come) == 1:
+            self._call_soon(self._turn)
+
+    def _turn(self) -> None:
+        come, self._come = self._come, []
+        self._book(come)
+
+    def __repr__(self) -> str:
+        return f"<LoopBooker {len(self._come)} results>"
+
+
 def waited(future: Future[BatchResult]) -> bool:
     """Whether a batch was on a core for less than half of a time that is worth speaking of."""
     if future.cancelled() or future.exception() is not None:

@@ -25,16 +25,16 @@ import contextvars
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.batch import Batch
 from headrace.contracts import Lane, Leftovers
-from headrace.drive.booker import Booker, waited
+from headrace.drive.booker import Booker, LoopBooker, waited
 from headrace.drive.feeds import ItemFeed, Listen
 from headrace.drive.hand import Hand, Work
 from headrace.errors import HeadraceError, ItemLate, PipelineFailed, PipelineTimeout, WorkerLost, said
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from headrace.batch import BatchResult, Failure
     from headrace.drive.booker import Come
+    from headrace.drive.turns import Turns
     from headrace.flow.nodes import Node
     from headrace.flow.outlet import Reader
     from headrace.flow.stage import Sent
@@ -65,6 +66,25 @@ LATE_S = 0.001
 """What falls due less than this before the clock looks anyway does not wake it."""
 
 
+class Loops(Protocol):
+    """The event loops of a run."""
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> tuple[str, ...]: ...
+
+
+class _Output(threading.Condition):
+    """What the consumer waits for; one that does not wait in a thread is woken by `wake`."""
+
+    wake: Callable[[], None] | None = None
+
+    def notify(self, n: int = 1) -> None:
+        super().notify(n)
+        if self.wake is not None:
+            self.wake()
+
+
 class Engine:
     """Runs a network. See the picture at the top of the module.
 
@@ -75,6 +95,8 @@ class Engine:
     linger_s longest that an item waits for a later one; None: no thread is begun, all is done by the consumer
     deadline_s  when the consumer gets PipelineTimeout (monotonic clock)
     caller   nodes whose work the consumer's thread does, although there are threads
+    loops    the event loops of the run, which are closed with it
+    turns    who may be at work, where not all may at once
     """
 
     def __init__(
@@ -90,6 +112,8 @@ class Engine:
         fail_fast: bool = False,
         deadline_s: float | None = None,
         listen: Listen | None = None,
+        loops: Loops | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._network = network
         self._name = name
@@ -102,9 +126,11 @@ class Engine:
         self._fail_fast = fail_fast
         self._deadline_s = deadline_s
         self._listen = listen
+        self._loops = loops
+        self._turns = turns
         self._context = contextvars.copy_context()
         self._lock = threading.RLock()
-        self._output = threading.Condition(self._lock)
+        self._output = _Output(self._lock)
         self._ticking = threading.Condition(self._lock)
         self._sources = [node for node in network.nodes.values() if isinstance(node, SourceNode)]
         self._stages = [node for node in network.nodes.values() if isinstance(node, StageNode)]
@@ -112,7 +138,10 @@ class Engine:
         self._waiting: set[SourceNode] = set()  # those whose puller waits
         self._hands: dict[str, Hand] = {}
         self._todo: deque[Work] = deque()  # for the consumer's thread
-        self._booker = Booker(lambda come: self._guard(partial(self._book_all, come)))
+        self._booker = Booker(self._book)
+        self._loop_bookers = {
+            name: LoopBooker(self._book, lane.call_soon) for name, lane in lanes.items() if hasattr(lane, "call_soon")
+        }
         self._turn: deque[tuple[str, Reader]] = deque(network.ends.items())
         self._given: tuple[Reader, int, int] | None = None  # items and bytes that the consumer has
         self._clock = False  # whether it has begun
@@ -135,19 +164,38 @@ class Engine:
     def __next__(self) -> tuple[str, Batch]:
         """The next batch of outputs, and the end that it comes from. StopIteration once all ends are over; before it
         what has ended some of them. Asking for the next gives back the one before."""
+        while (piece := self._look_once(self._rest)) is None:
+            pass
+        return piece
+
+    def poll(self, wake: Callable[[], None]) -> tuple[tuple[str, Batch] | None, float | None]:
+        """For a consumer that does not wait in a thread: the next batch of outputs as `next` gives it; or None, and the
+        seconds after which to ask again at the latest (None: any number). `wake` is called, once or more often and
+        from any thread, when it is worth asking before that."""
+        self._output.wake = wake
+        patience_s: list[float | None] = []
+        while (piece := self._look_once(patience_s.append)) is None and not patience_s:
+            pass
+        return piece, patience_s[0] if patience_s else None
+
+    def _look_once(self, rest: Callable[[float | None], None]) -> tuple[str, Batch] | None:
+        """Take what there is or do what there is to do; if there is nothing, `rest` for some seconds at most."""
         if not self._began:
             self._begin()
-        while True:
-            with self._lock:
-                self._give_back()
-                failures = self._network.new_failures()
-                piece = None if failures else self._take()
-                work = [] if failures else self._wait() if piece is None else self._settle()
-            if failures:
-                self._tell(failures)
-            self._do(work)
-            if piece is not None:
-                return piece
+        with self._lock:
+            self._network.consumer_waits = False
+            self._give_back()
+            failures = self._network.new_failures()
+            piece = None if failures else self._take()
+            work = [] if failures else self._wait(rest) if piece is None else self._settle()
+        if failures:
+            self._tell(failures)
+        self._do(work)
+        return piece
+
+    def _rest(self, patience_s: float | None) -> None:
+        self._output.wait(patience_s)
+        self._network.consumer_waits = False
 
     def _begin(self) -> None:
         self._began = True
@@ -211,7 +259,7 @@ class Engine:
             for condition in self._pullers.values():
                 condition.notify()
 
-    def _wait(self) -> list[Work]:
+    def _wait(self, rest: Callable[[float | None], None]) -> list[Work]:
         """Wait for something to take, or to tell of; not if there is something to do first, which is given back."""
         network = self._network
         network.consumer_waits = True
@@ -228,10 +276,11 @@ class Engine:
             if network.stuck:
                 self._raised = True
                 raise network.jam() from self._first_error
-            self._output.wait(self._patience_s())
+            rest(self._patience_s())
             if not self._threaded:
                 work = self._look(monotonic())
-        network.consumer_waits = False
+        else:
+            network.consumer_waits = False
         return work
 
     def _something(self) -> bool:
@@ -272,18 +321,18 @@ class Engine:
         now_s = monotonic()
         network.settle(now_s)
         work: list[Work] = []
-        if network.submits:
-            for node, sent in network.submits:
-                submit = partial(self._submit, node, sent)
-                if node.name in self._inline:
-                    self._hand(node, submit)
-                else:
-                    work.append(submit)
-            network.submits.clear()
-        if network.jobs:
-            for job in network.jobs:
-                self._hand(job.node, partial(self._step, job))
-            network.jobs.clear()
+        submits, network.submits = network.submits, []
+        jobs, network.jobs = network.jobs, []
+        if self._turns is not None:
+            submits, jobs = self._turns.admit(submits, jobs, now_s)
+        for node, sent in submits:
+            submit = partial(self._submit, node, sent)
+            if node.name in self._inline:
+                self._hand(node, submit)
+            else:
+                work.append(submit)
+        for job in jobs:
+            self._hand(job.node, partial(self._step, job))
         for source in tuple(self._waiting):
             if not source.open or source.wanted():
                 self._pullers[source].notify()
@@ -347,8 +396,14 @@ class Engine:
         return []
 
     def _called_back(self, node: StageNode, sent: Sent, future: Future[BatchResult]) -> None:
-        if not (self._threaded and waited(future) and self._booker.put((node, sent, future))):
+        booker = self._loop_bookers.get(node.name)
+        if booker is not None and not future.cancelled() and future.exception() is None:
+            booker.put((node, sent, future))
+        elif not (self._threaded and waited(future) and self._booker.put((node, sent, future))):
             self._guard(partial(self._settled, node, sent, future))
+
+    def _book(self, come: list[Come]) -> None:
+        self._guard(partial(self._book_all, come))
 
     def _book_all(self, come: list[Come]) -> list[Work]:
         with self._lock:
@@ -584,6 +639,8 @@ class Engine:
             hands = [hand.changed for hand in self._hands.values()]
             for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
                 condition.notify_all()
+        if self._loops is not None:
+            self._loops.cancel()
 
     def close(self) -> Leftovers:
         """Wake all, then wait for them; what does not end in time is named, and left to end by itself."""
@@ -600,6 +657,8 @@ class Engine:
             if not self._booker.close(max(0.0, until_s - monotonic())):
                 left += Leftovers(("headrace-book",))
             self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
+            if self._loops is not None and self._threads:
+                self._leftovers += Leftovers(self._loops.close())
             for name, error in self._unheard:
                 self._warn_of_close(name, error)
         if not self._threads:  # also the second time: the first may have come while the consumer was inside a source
@@ -608,6 +667,8 @@ class Engine:
                     feed.close()
                 except Exception as error:
                     self._warn_of_close(name, error)
+            if self._loops is not None:
+                self._loops.close()
         return self._leftovers
 
     def _warn_of_close(self, source: str, error: BaseException) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from inspect import isasyncgenfunction, iscoroutinefunction, isgenerator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from inspect import isasyncgen, iscoroutinefunction, isgenerator
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -14,23 +14,29 @@ from headrace.flow.ledger import Account
 
 if TYPE_CHECKING:
     from headrace.batch import Path
+    from headrace.drive.loops import Loop
 
 PULL_S = 0.0002
 """Seconds that one pull aims at: what has arrived can go on after that long, however much is wanted."""
+AWAITED_PULL_S = 0.002
+"""The same where the event loop is waited for, which takes about 0.2 ms by itself."""
 CLOSE_S = 2.0
 """The promise: everything idle is gone this long after an end."""
 LAST_S = 0.1
 """What is left to close when that time is over gets this long: enough for what is idle."""
 
-Origin = Iterable[Any] | Callable[[], Iterable[Any]]
+Origin = Iterable[Any] | AsyncIterable[Any] | Callable[[], Iterable[Any] | AsyncIterable[Any]]
 
 
 def checked_origin(where: str, origin: Any) -> Origin:
-    """`origin` if it is an iterable or a callable that may make one; else SettingsError."""
+    """`origin` if it is an iterable, plain or asynchronous, or a callable that may make one; else SettingsError."""
     kind = type(origin)
-    if iscoroutinefunction(origin) or isasyncgenfunction(origin) or hasattr(kind, "__aiter__"):
-        raise SettingsError(f"{where} must be plain, not asynchronous; got {shorten(origin)}")
-    if not (callable(origin) or hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+    if iscoroutinefunction(origin):
+        what = "an iterable, or something to call that makes one, where a coroutine would have to be awaited first"
+        raise SettingsError(f"{where} must be {what}; got {shorten(origin)}")
+    if not (
+        callable(origin) or hasattr(kind, "__iter__") or hasattr(kind, "__aiter__") or hasattr(kind, "__getitem__")
+    ):
         what = "an iterable, or something to call that makes one"
         raise SettingsError(f"{where} must be {what}; got {shorten(origin)}")
     return cast(Origin, origin)
@@ -63,6 +69,33 @@ def _weighed(items: Iterator[Any], most_bytes: int, measure: Callable[[Any], int
             return
 
 
+async def _arrive(items: AsyncIterator[Any], wanted: int, arrived: list[Any]) -> None:
+    """Have up to `wanted` items arrive. The loop is waited for once for all of them, and not for each."""
+    while len(arrived) < wanted:
+        try:
+            arrived.append(await anext(items))
+        except StopAsyncIteration:
+            return
+
+
+async def _arrive_weighed(
+    items: AsyncIterator[Any],
+    wanted: int,
+    arrived: list[Any],
+    most_bytes: int,
+    measure: Callable[[Any], int],
+    sizes: list[int],
+) -> None:
+    """The same up to the one that fills `most_bytes`."""
+    while len(arrived) < wanted and sum(sizes) < most_bytes:
+        try:
+            item = await anext(items)
+        except StopAsyncIteration:
+            return
+        sizes.append(measure(item))
+        arrived.append(item)
+
+
 class ItemFeed:
     """Items of an iterable, or of what a callable makes, which is made, pulled and closed by the pulling thread.
 
@@ -74,6 +107,7 @@ class ItemFeed:
 
     prefix   what the paths of the items begin with; None: they are just their positions
     measure  gives the bytes of an item, where these matter
+    loop     gives the event loop of the run, where an asynchronous iterable is made, awaited and closed
     """
 
     def __init__(
@@ -83,12 +117,15 @@ class ItemFeed:
         measure: Callable[[Any], int] | None = None,
         *,
         prefix: str | None = None,
+        loop: Callable[[], Loop] | None = None,
     ) -> None:
         self.account = Account((name,))
         self.name = name
         self._origin = origin
         self._measure = measure
         self._prefix = prefix
+        self._loop = loop
+        self._awaited: AsyncIterator[Any] | None = None
         self._iterator: Iterator[Any] | None = None
         self._mine = False  # the iterator was made here, so that it is ours to close
         self._most = 1
@@ -103,10 +140,15 @@ class ItemFeed:
         arrived, sizes, self._last = pull.arrived, pull.sizes, pull
         began_s = monotonic()
         try:
-            iterator = self._open() if self._iterator is None else self._iterator
-            if self._measure is not None and most_bytes is not None:
-                iterator = _weighed(iterator, most_bytes, self._measure, sizes)
-            arrived.extend(islice(iterator, wanted))
+            if self._iterator is None and self._awaited is None:
+                self._open()
+            if self._awaited is not None and self._loop is not None:
+                self._loop().run(self._arrival(self._awaited, wanted, pull, most_bytes))
+            elif self._iterator is not None:
+                iterator = self._iterator
+                if self._measure is not None and most_bytes is not None:
+                    iterator = _weighed(iterator, most_bytes, self._measure, sizes)
+                arrived.extend(islice(iterator, wanted))
         except KeyboardInterrupt:  # Ctrl-C, where the source is pulled in the main thread, is no failure of the source
             raise
         except BaseException as error:
@@ -114,15 +156,26 @@ class ItemFeed:
         finally:
             pull.over = True
         took_s = monotonic() - began_s
-        self._most = max(1, min(wanted * 4, int(wanted * PULL_S / took_s))) if took_s > 0 else wanted * 4
+        aim_s = PULL_S if self._awaited is None else AWAITED_PULL_S
+        self._most = max(1, min(wanted * 4, int(wanted * aim_s / took_s))) if took_s > 0 else wanted * 4
         filled = most_bytes is not None and bool(arrived) and sum(sizes) >= most_bytes
         return filled or len(arrived) == wanted
 
-    def _open(self) -> Iterator[Any]:
-        made = self._origin() if callable(self._origin) else self._origin
-        self._iterator = iter(made)
-        self._mine = callable(self._origin) or self._iterator is not made or isgenerator(made)
-        return self._iterator
+    def _arrival(
+        self, items: AsyncIterator[Any], wanted: int, pull: _Pull, most_bytes: int | None
+    ) -> Coroutine[Any, Any, None]:
+        if self._measure is None or most_bytes is None:
+            return _arrive(items, wanted, pull.arrived)
+        return _arrive_weighed(items, wanted, pull.arrived, most_bytes, self._measure, pull.sizes)
+
+    def _open(self) -> None:
+        made: Any = self._origin() if callable(self._origin) else self._origin
+        if hasattr(type(made), "__aiter__"):
+            self._awaited = aiter(made)
+            self._mine = callable(self._origin) or self._awaited is not made or isasyncgen(made)
+        else:
+            self._iterator = iter(made)
+            self._mine = callable(self._origin) or self._iterator is not made or isgenerator(made)
 
     def _failed(self, error: BaseException, index: int) -> OperatorFailed:
         return OperatorFailed(self.name, None, None, f"at item {index}: {said(error)}")
@@ -150,6 +203,11 @@ class ItemFeed:
 
     def close(self) -> None:
         """Nothing wakes a thread that waits inside the user's iterator; what it holds is let go when it comes back."""
+        if self._awaited is not None and self._loop is not None:
+            awaited, self._awaited = self._awaited, None
+            if self._mine and hasattr(awaited, "aclose"):
+                self._loop().run(awaited.aclose(), last=True)
+            return
         close = getattr(self._iterator, "close", None) if self._mine else None
         # A generator that another thread is in (a stream was closed from outside) is closed when it comes back.
         if close is not None and not getattr(self._iterator, "gi_running", False):

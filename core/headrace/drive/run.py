@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from headrace.drive.opening import engine_of
 from headrace.events import ItemFailed, ItemRetried, OperatorFinished, PipelineFinished, PipelineStarted
@@ -12,15 +12,23 @@ from headrace.flow.ledger import Ledger
 from headrace.report import DeadLetter, RunReport, run_report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.batch import Batch, Failure
     from headrace.contracts import Leftovers, RunContext
     from headrace.plan import Plan
 
 
+Taken = TypeVar("Taken", "tuple[str, Batch]", "tuple[str, Batch] | None")
+
+
 class PlanRun:
     """One run. Owns its engine; the executors are the context's. `linger_s=None`: without a thread of its own."""
 
-    def __init__(self, plan: Plan, context: RunContext, *, linger_s: float | None) -> None:
+    def __init__(
+        self, plan: Plan, context: RunContext, *, linger_s: float | None, most_at_work: int | None = None
+    ) -> None:
+        self.awaitable = linger_s is not None
         self._plan = plan
         self._context = context
         self._ledger = Ledger()
@@ -39,17 +47,33 @@ class PlanRun:
             deadline_s=context.deadline_s,
             run=context.run_id,
             seed=context.seed,
+            loop=context.loop,
+            most_at_work=most_at_work,
         )
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         return self
 
     def __next__(self) -> tuple[str, Batch]:
+        return self._taken(self._engine.__next__)
+
+    def poll(self, wake: Callable[[], None]) -> tuple[tuple[str, Batch] | None, float | None]:
+        """For a consumer that awaits, as `Engine.poll`."""
+        patience_s: list[float | None] = [None]
+
+        def poll() -> tuple[str, Batch] | None:
+            piece, patience_s[0] = self._engine.poll(wake)
+            return piece
+
+        return self._taken(poll), patience_s[0]
+
+    def _taken(self, take: Callable[[], Taken]) -> Taken:
+        """What `take` gives, told and counted."""
         if self._began_s is None:
             self._began_s = monotonic()
             self._notify(PipelineStarted, pipeline=self._plan.name, profile=self._plan.profile)
         try:
-            end, batch = next(self._engine)
+            piece = take()
         except StopIteration:
             self._end()
             if self._cause is not None:
@@ -58,8 +82,9 @@ class PlanRun:
         except BaseException as error:
             self._finish(error)
             raise
-        self._items += len(batch)
-        return end, batch
+        if piece is not None:
+            self._items += len(piece[1])
+        return piece
 
     def _end(self) -> None:
         """All is out: the account must add up, unless the run was cut short."""

@@ -14,11 +14,12 @@ from headrace.contracts import Executor, Leftovers
 from headrace.drive.feeds import CLOSE_S, LAST_S, checked_origin
 from headrace.drive.opening import engine_of
 from headrace.drive.stream import Stream, named_once, owned, warn_of
+from headrace.errors import SettingsError, shorten
 from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Ledger
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
-from headrace.operators import check_function, name_of
+from headrace.operators import check_function, is_awaited, name_of
 from headrace.plan import Plan, SourceNode, StageNode, StageSpec
 from headrace.report import DeadLetter, RunReport, run_report
 from headrace.settings import choice, flag, function, whole_number
@@ -62,6 +63,12 @@ class Standalone(ABC):
         """
         function(of="a function of one item").check("execute.fn", fn)
         check_function("execute.fn", fn)
+        awaits = is_awaited(fn)
+        if awaits and not getattr(self, "coroutines", False):
+            raise SettingsError(
+                f"execute.fn must be a plain function for {self!r}; got the coroutine function {shorten(fn)}, "
+                "which a CoroutineExecutor can run"
+            )
         choice("raise", "skip", "dead_letter").check("execute.on_error", on_error)
         whole_number(at_least=0, of="further attempts").check("execute.retries", retries)
         settings = self.flow_settings()
@@ -69,7 +76,8 @@ class Standalone(ABC):
             flag().check("execute.ordered", ordered)
             settings.ordered = ordered
         name = name_of(fn) if name_of(fn) != SOURCE else f"{SOURCE}()"
-        kernel = Kernel((Op(name, "map", fn, on_error, retries + 1),), measure=sizeof if settings.max_bytes else None)
+        op = Op(name, "map", fn, on_error, retries + 1, awaits=awaits)
+        kernel = Kernel((op,), measure=sizeof if settings.max_bytes else None)
         nodes = (
             SourceNode(SOURCE, checked_origin("execute.items", items)),
             StageNode(name, (SOURCE,), (name,), StageSpec(name, kernel), self, settings),

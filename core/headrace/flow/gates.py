@@ -4,6 +4,7 @@ runner runs it, in one thread, and it ends fusion."""
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 
 from headrace.batch import Batch, Tally
 from headrace.errors import OperatorFailed
@@ -13,7 +14,7 @@ from headrace.flow.recovery import delay_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from headrace.batch import Failure, Path
@@ -63,8 +64,9 @@ class Gate:
 
     calls_user = False
 
-    def begin(self, run: str, seed: int) -> None:
-        """What `headrace.current()` is to tell of the run, where functions of the user's are called."""
+    def begin(self, run: str, seed: int, awaited: Callable[[Any], Any] | None = None) -> None:
+        """What `headrace.current()` is to tell of the run, where functions of the user's are called; `awaited` gives
+        what comes of a coroutine, awaited in the run's event loop."""
 
     def feed(self, port: int, batch: Batch, now_s: float) -> Step:
         """Items came in at `port`."""
@@ -273,7 +275,10 @@ class SinkGate(Gate):
         self._open = ports
         self._part: Batch | None = None  # what it is at
 
-    def begin(self, run: str, seed: int) -> None:
+    def begin(self, run: str, seed: int, awaited: Callable[[Any], Any] | None = None) -> None:
+        if self._op.awaits and awaited is not None:
+            fn, self._op = self._op.fn, copy(self._op)
+            self._op.fn = lambda item: awaited(fn(item))
         self._kernel = Kernel((self._op,), limit_s=LIMIT_S, name=run, seed=seed)
 
     def cancel(self) -> None:

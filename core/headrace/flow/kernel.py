@@ -45,10 +45,12 @@ class Op:
                   up to this share more
     max_failures  most items that may fail in the end, or most of a share (below 1); None: any
     setup         what a worker makes before it calls `fn`, or to have one; None: nothing
+    awaits        whether what `fn` gives has to be awaited: then the stage has this operator alone
     """
 
     __slots__ = (
         "attempts",
+        "awaits",
         "backoff_s",
         "fn",
         "jitter",
@@ -75,10 +77,12 @@ class Op:
         max_backoff_s: float = 60.0,
         max_failures: float | None = None,
         setup: Setup | None = None,
+        awaits: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
-        self.fn: Callable[[Any], Any] = fn or _not_set_up
+        self.awaits = awaits
+        self.fn: Callable[[Any], Any] = fn or not_set_up
         self.setup = setup
         self.on_error = on_error
         self.attempts = attempts
@@ -154,6 +158,11 @@ class Kernel:
     def needs_setup(self) -> bool:
         return any(op.setup is not None for op in self.ops)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether it is one of a coroutine function, for `run_coroutines`."""
+        return any(op.awaits for op in self.ops)
+
     def set_up(self) -> tuple[Kernel, list[Callable[[], Any]]]:
         """This kernel for one worker, with what its operators make before their first item; and what is to be called,
         in this order, when the worker is done with it. Raises HeadraceError if one of them cannot be made."""
@@ -210,7 +219,7 @@ def _set_up(op: Op, setup: Setup) -> tuple[Op, Callable[[], Any] | None]:
     except Exception as error:
         raise HeadraceError(f"the setup of operator '{op.name}' raised {said(error)}") from error
     mine = copy(op)
-    if op.fn is _not_set_up:
+    if op.fn is not_set_up:
         mine.fn = made
     if not callable(mine.fn):
         raise HeadraceError(f"operator '{op.name}' has no function, and its {setup!r} made none: {type(made).__name__}")
@@ -227,7 +236,8 @@ def tear_down(teardowns: Sequence[Callable[[], Any]]) -> None:
             warnings.warn(f"the teardown of an operator's setup raised {said(error)}", RuntimeWarning, stacklevel=2)
 
 
-def _not_set_up(item: Any) -> Any:
+def not_set_up(item: Any) -> Any:
+    """The function of an operator whose setup is to make it."""
     raise HeadraceError("its executor does not set up what its operators need")
 
 

@@ -9,13 +9,14 @@ from attrs import asdict, field, frozen
 
 from headrace.contracts import Leftovers
 from headrace.drive import Standalone
+from headrace.flow.coroutines import run_coroutines, set_up, tear_down_awaited
 from headrace.flow.kernel import Control, tear_down
 from headrace.flow.stage import FlowSettings
 from headrace.hookspecs import hookimpl
 from headrace.settings import flag, or_none, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from headrace.batch import Batch, BatchResult
     from headrace.plan import StageSpec
@@ -39,15 +40,25 @@ class SerialLane:
 
     def __init__(self, stage: StageSpec) -> None:
         self._kernel = stage.kernel
+        self._loop = stage.loop
+        self._teardowns_awaited: list[Callable[[], Awaitable[Any]]] | None = None
         self._control = Control(passing=(KeyboardInterrupt,))
         self._teardowns: list[Callable[[], Any]] | None = None if stage.kernel.needs_setup else []
 
     def submit(self, batch: Batch) -> Future[BatchResult]:
         future: Future[BatchResult] = Future()
+        if self._loop is not None:
+            future.set_result(self._loop.run(self._awaited(batch)))
+            return future
         if self._teardowns is None:
             self._kernel, self._teardowns = self._kernel.set_up()
         future.set_result(self._kernel.run(batch, self._control, "serial"))
         return future
+
+    async def _awaited(self, batch: Batch) -> BatchResult:
+        if self._teardowns_awaited is None:
+            self._kernel, self._teardowns_awaited = await set_up(self._kernel)
+        return await run_coroutines(self._kernel, batch, self._control, "serial")
 
     def resize(self, degree: int) -> None:
         """There is one caller, whatever `degree`."""
@@ -56,6 +67,9 @@ class SerialLane:
         self._control.cancelled = True
         teardowns, self._teardowns = self._teardowns or [], []
         tear_down(teardowns)
+        awaited, self._teardowns_awaited = self._teardowns_awaited or [], []
+        if awaited and self._loop is not None:
+            self._loop.run(tear_down_awaited(awaited), last=True)
         return Leftovers()
 
 
@@ -63,6 +77,7 @@ class SerialExecutor(Standalone):
     """Runs everything in the caller: no thread, no process, one batch at a time."""
 
     inline = True
+    coroutines = True
 
     def __init__(self, **settings: Any) -> None:
         self._settings = SerialSettings(**settings)
