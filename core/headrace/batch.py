@@ -127,6 +127,15 @@ class Batch:
         return f"<Batch {self.seq}..{self.seq + len(self.data)}, attempt {self.attempt}>"
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The items of several batches, in their order, as one that begins where the first does."""
+    first = batches[0]
+    index = [path for batch in batches for path in batch.index]
+    data = [item for batch in batches for item in batch.data]
+    born_s = min(batch.born_s for batch in batches)
+    return Batch(first.seq, index, data, born_s, nbytes=sum(batch.nbytes for batch in batches))
+
+
 class Failure:
     """An item that raised.
 

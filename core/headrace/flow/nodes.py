@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.batch import Batch
+from headrace.batch import Batch, joined
 from headrace.flow.outlet import Outlet
 from headrace.flow.window import Window
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from headrace.flow.network import Network
     from headrace.flow.outlet import Reader
     from headrace.flow.stage import Sent, StageFlow
+
+
+SHARE = 16
+"""Batches of outputs that are ready at once become one, of up to this fraction of the window: what the consumer holds
+does not come back as credit before it has been through with all of it."""
 
 
 class Eager:
@@ -253,12 +258,20 @@ class StageNode(Node):
             flow.end(next((reader.error for reader in self.inputs if reader.error is not None), None))
 
     def _pass_on(self) -> None:
+        most = self.flow.window.items // SHARE
         while self.flow.ready:
             piece = self.flow.take()
             if isinstance(piece, Batch):
-                self._offer(piece)
+                self._offer(self._with_more(piece, most))
             else:
                 self._end(piece)
+
+    def _with_more(self, piece: Batch, most: int) -> Batch:
+        """`piece` and what is ready behind it, up to `most` items: each batch costs those behind about the same."""
+        pieces, items, ready = [piece], len(piece), self.flow.ready
+        while ready and isinstance(ready[0], Batch) and (items := items + len(ready[0])) <= most:
+            pieces.append(ready.popleft())  # type: ignore[arg-type]
+        return piece if len(pieces) == 1 else joined(pieces)
         if not self.flow.open:
             self._leave()
 

@@ -1,11 +1,11 @@
 """The executor `coroutine`: coroutine functions in an event loop, so many items at once as the stage has degrees.
 
-    submit (any thread) --> lane.pending --(one wake-up of the loop for all that came)--> a task for each batch
+    submit (any thread) --> lane.pending --(one wake-up of the loop for all that came)--> tasks, `degree` at most
 
 loop   the run's, where there is one: the user's, if the run is awaited in it. Else one in a thread that the executor
        begins, and ends by `close`
 lane   `_lock` guards what is pending, how many tasks there are and whether a wake-up is on its way; tasks are made and
-       cancelled in the loop's thread only
+       cancelled in the loop's thread only, and go from batch to batch while any is pending
 batch  has one item, as the flow of a stage of coroutines sees to: a slow one holds up no other
 """
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from headrace.drive.loops import GivenLoop
     from headrace.flow.kernel import Kernel
     from headrace.plan import StageSpec
+
+    Job = tuple[Batch, Future[BatchResult]]
 
 HEADRACE_API = 1
 
@@ -73,7 +75,7 @@ class CoroutineLane:
         self._degree = degree
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
-        self._pending: deque[tuple[Batch, Future[BatchResult]]] = deque()
+        self._pending: deque[Job] = deque()
         self._tasks: dict[asyncio.Task[None], Batch] = {}
         self._running = 0
         self._woken = False
@@ -88,7 +90,8 @@ class CoroutineLane:
 
     @property
     def capacity(self) -> int:
-        return self._degree
+        """Twice the degree: where items come back together, the next ones begin before all of that is booked."""
+        return 2 * self._degree
 
     def resize(self, degree: int) -> None:
         self._degree = degree
@@ -120,9 +123,10 @@ class CoroutineLane:
             count = max(0, min(self._degree - self._running, len(self._pending)))
             jobs = [self._pending.popleft() for _ in range(count)]
             self._running += len(jobs)
-        for batch, future in jobs:
-            task = self._loop.asyncio.create_task(self._run(batch, future))
-            self._tasks[task] = batch
+        for job in jobs:
+            task = self._loop.asyncio.create_task(self._work(job))
+            self._tasks[task] = job[0]
+            task.add_done_callback(self._ended)
 
     def _cancel(self, batch: Batch | None = None) -> None:
         """Cancel the coroutine of a batch, or all. In the loop's thread."""
@@ -130,29 +134,48 @@ class CoroutineLane:
             if batch is None or its is batch:
                 task.cancel()
 
-    async def _run(self, batch: Batch, future: Future[BatchResult]) -> None:
-        result: BatchResult | BaseException | None = None
-        try:
+    async def _work(self, job: Job | None) -> None:
+        """Run a batch, and those that have come meanwhile. A task that is cancelled ends with its batch."""
+        task: Any = asyncio.current_task()
+        while job is not None:
+            batch, future = job
+            self._tasks[task] = batch
             if future.set_running_or_notify_cancel():
-                kernel = await self._set_up() if self._needs_setup else self._kernel
-                result = await run_coroutines(kernel, batch, self._control, "coroutine")
+                await self._run(batch, future)
+            del job, batch, future  # an idle task keeps nothing alive
+            job = await self._next()
+
+    async def _next(self) -> Job | None:
+        """The batch that comes next. What has just been given back is booked in the next turn of the loop, and what
+        may go for it comes then."""
+        if not self._pending:
+            await asyncio.sleep(0)
+        with self._lock:
+            return self._pending.popleft() if self._pending and self._running <= self._degree else None
+
+    async def _run(self, batch: Batch, future: Future[BatchResult]) -> None:
+        try:
+            kernel = await self._set_up() if self._needs_setup else self._kernel
+            result = await run_coroutines(kernel, batch, self._control, "coroutine")
         except BaseException as error:
-            result = error
-            if isinstance(error, PASSING):
+            future.set_exception(error)
+            if isinstance(error, (asyncio.CancelledError, *PASSING)):
                 raise
-        finally:
-            del self._tasks[asyncio.current_task()]  # type: ignore[arg-type]
-            with self._lock:
-                self._running -= 1
-                more = bool(self._pending)
-                if not self._running:
-                    self._quiet.notify_all()
-            if more:
-                self._start()
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            elif result is not None:
-                future.set_result(result)
+        else:
+            future.set_result(result)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task has ended: for want of work, or since it was cancelled. In the loop's thread."""
+        del self._tasks[task]
+        if not task.cancelled():
+            task.exception()  # it was told to whoever waits for the batch
+        with self._lock:
+            self._running -= 1
+            more = bool(self._pending)
+            if not self._running:
+                self._quiet.notify_all()
+        if more:
+            self._start()
 
     async def _set_up(self) -> Kernel:
         """The kernel with what it makes once: the first batch makes it, the others wait."""
