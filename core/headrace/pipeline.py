@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, count
 from operator import itemgetter
@@ -238,20 +238,20 @@ class Pipeline:
         If the task that awaits it is cancelled, the run ends, with all that it has begun, before this raises.
         """
         or_none(seconds(above=0)).check("execute_async.timeout_s", timeout_s)
-        from headrace.drive.awaited import batches
+        from headrace.drive.awaited import AwaitedRun
 
-        runs: list[Run] = []
         outputs: dict[str, list[Any]] = {end: [] for end in self._graph.ends}
         start = partial(self._start, self._graph, seed=seed, timeout_s=timeout_s, runner=runner)
+        awaited = AwaitedRun(lambda loop: self._begin(start(loop=loop)))
         try:
-            async with aclosing(batches(lambda loop: self._begin(start(loop=loop)), runs.append)) as pieces:
-                async for end, batch in pieces:
-                    outputs[end].extend(batch.data)
+            async with awaited:
+                while (piece := await awaited.take()) is not None:
+                    outputs[piece[0]].extend(piece[1].data)
         except HeadraceError as error:
-            if runs:
-                error.result = _result(outputs, runs[0])
+            if awaited.run is not None:
+                error.result = _result(outputs, awaited.run)
             raise
-        return _result(outputs, runs[0])
+        return _result(outputs, cast(Run, awaited.run))
 
     def _begin(self, started: tuple[Run, Callable[[], Leftovers]]) -> tuple[Run, Callable[[], Leftovers]]:
         """A one-shot source is used up by a run that has been started."""

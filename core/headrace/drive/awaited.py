@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,77 +28,95 @@ if TYPE_CHECKING:
 
 FAIR_S = 0.005
 """Seconds after which others in the loop have their turn, although there is more to take."""
-_OVER = object()
 
 
-async def batches(start: Start, begun: Callable[[Run], None]) -> AsyncGenerator[Piece, None]:
-    """The (end, batch) pieces of a run that `start` makes; `begun` is told of it. However this ends, and also if the
-    task is cancelled, all that the run had is ended then."""
-    loop, aside = asyncio.get_running_loop(), Aside()
-    made: list[tuple[Run, Callable[[], Leftovers]]] = []
-    try:
-        await aside.call(lambda: made.append(start(loop)))
-        run = made[0][0]
-        begun(run)
-        taken = _polled(run) if getattr(run, "awaitable", False) else _iterated(run, aside)
-        async with aclosing(taken):
-            async for piece in taken:
-                yield piece
-                del piece  # while the next one is awaited, nobody keeps this one alive
-    finally:
-        await _close(aside, made)
+class AwaitedRun:
+    """The run that `start` makes when the first batch is asked for. Used in an `async with` block: however that ends,
+    also if the task is cancelled, all that the run had has ended then.
 
+    All fields are those of the one task that uses it, but for `_told`, which whoever wakes it writes: to be woken once
+    too often does no harm.
+    """
 
-async def _close(aside: Aside, made: list[tuple[Run, Callable[[], Leftovers]]]) -> None:
-    if made and not getattr(made[0][0], "awaitable", False):
-        made[0][0].cancel()  # the thread aside may be at work in it
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._loop = asyncio.get_running_loop()
+        self._aside = Aside()
+        self._made: tuple[Run, Callable[[], Leftovers]] | None = None
+        self._news = asyncio.Event()
+        self._told = False
+        self._fair_s = 0.0  # until then it may go on without a pause
 
-    def close() -> Leftovers:
-        return made[0][1]() if made else Leftovers()
+    @property
+    def run(self) -> Run | None:
+        """None before it has begun."""
+        return None if self._made is None else self._made[0]
 
-    closed, left = await aside.finish(close, 2 * CLOSE_S)
-    warn_of(left if closed else Leftovers(("headrace-aside",)))
+    async def __aenter__(self) -> Self:
+        return self
 
+    async def take(self) -> Piece | None:
+        """The next batch of outputs and the end that it comes from; None once all is out."""
+        if self._made is None:
+            await self._aside.call(self._make)
+            self._fair_s = self._loop.time() + FAIR_S
+        run: Any = self.run
+        if not _polled(run):
+            piece: Piece | None = await self._aside.call(partial(next, run, None))
+            return piece
+        while True:
+            self._news.clear()
+            self._told = False
+            try:
+                piece, patience_s = run.poll(self._wake)
+            except StopIteration:
+                return None
+            if piece is None:
+                await self._rest(patience_s)
+                continue
+            if self._loop.time() > self._fair_s:
+                await self._pause()
+            return piece
 
-async def _polled(run: Any) -> AsyncGenerator[Piece, None]:
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-    told = False
+    def _make(self) -> None:
+        self._made = self._start(self._loop)
 
-    def wake() -> None:
-        nonlocal told
-        if not told:
-            told = True
+    def _wake(self) -> None:
+        if not self._told:
+            self._told = True
             with suppress(RuntimeError):  # the loop is closed, and nobody awaits the run any more
-                loop.call_soon_threadsafe(news.set)
+                self._loop.call_soon_threadsafe(self._news.set)
 
-    since_s = loop.time()
-    while True:
-        news.clear()
-        told = False
+    async def _rest(self, patience_s: float | None) -> None:
+        later = None if patience_s is None else self._loop.call_later(patience_s, self._news.set)
         try:
-            piece, patience_s = run.poll(wake)
-        except StopIteration:
-            return
-        if piece is not None:
-            yield piece
-            del piece
-            if loop.time() - since_s > FAIR_S:
-                await asyncio.sleep(0)
-                since_s = loop.time()
-            continue
-        later = None if patience_s is None else loop.call_later(patience_s, news.set)
-        try:
-            await news.wait()
+            await self._news.wait()
         finally:
             if later is not None:
                 later.cancel()
-        since_s = loop.time()
+        self._fair_s = self._loop.time() + FAIR_S
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(0)
+        self._fair_s = self._loop.time() + FAIR_S
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self.run is not None and not _polled(self.run):
+            self.run.cancel()  # the thread aside may be at work in it
+        closed, left = await self._aside.finish(self._close, 2 * CLOSE_S)
+        warn_of(left if closed else Leftovers(("headrace-aside",)))
+
+    def _close(self) -> Leftovers:
+        return self._made[1]() if self._made is not None else Leftovers()
+
+    def __repr__(self) -> str:
+        return f"<AwaitedRun {self.run or 'not begun'}>"
 
 
-async def _iterated(run: Run, aside: Aside) -> AsyncGenerator[Piece, None]:
-    while (piece := await aside.call(partial(next, run, _OVER))) is not _OVER:
-        yield piece
-        del piece
+def _polled(run: Run) -> bool:
+    return getattr(run, "awaitable", False)
 
 
 class AsyncStream(AsyncIterator[Any]):
@@ -111,21 +129,12 @@ class AsyncStream(AsyncIterator[Any]):
 
     def __init__(self, start: Start, name: str) -> None:
         self._name = name
-        self._run: Run | None = None
-        self._items = self._all(batches(start, self._begun))
+        self._awaited: list[AwaitedRun] = []
+        self._items = _items(start, self._awaited)
 
-    def _begun(self, run: Run) -> None:
-        self._run = run
-
-    @staticmethod
-    async def _all(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Any, None]:
-        async with aclosing(pieces):
-            async for _, batch in pieces:
-                data = batch.data
-                del batch
-                for item in data:
-                    yield item
-                del data
+    @property
+    def _run(self) -> Run | None:
+        return self._awaited[0].run if self._awaited else None
 
     @property
     def dead_letters(self) -> Sequence[DeadLetter]:
@@ -157,3 +166,15 @@ class AsyncStream(AsyncIterator[Any]):
 
     def __repr__(self) -> str:
         return f"<AsyncStream of {self._name}>"
+
+
+async def _items(start: Start, awaited: list[AwaitedRun]) -> AsyncGenerator[Any, None]:
+    """The one generator of a stream: of several, one in the other, each would be closed by itself when it is dropped."""
+    async with AwaitedRun(start) as run:
+        awaited.append(run)
+        while (piece := await run.take()) is not None:
+            data = piece[1].data
+            del piece  # while the next one is awaited, nobody keeps this one alive
+            for item in data:
+                yield item
+            del data

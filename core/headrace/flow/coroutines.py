@@ -95,7 +95,7 @@ def _booked(
     again = Kernel((told,), measure=kernel.measure, name=kernel.name, seed=kernel.seed)
     result = again.run(batch if through == len(batch) else batch.split(through)[0], control)
     for failure in result.failures:
-        failure.trace = failure.trace[1:]  # `say_again` is nothing of the user's
+        failure.trace = [frame for frame in failure.trace if frame[0] != __file__]  # from the user's function inwards
     return result
 
 
