@@ -56,7 +56,8 @@ class Recycle:
 class Operator:
     """One step of a pipeline. What does not concern its kind keeps its default.
 
-    name, kind       its name in the pipeline; "source", "map", "filter", "flat_map", "batch", "merge", "zip" or "sink"
+    name, kind       its name in the pipeline; "source", "map", "filter", "flat_map", "batch", "window", "take",
+                     "reduce", "fold", "rate_limit", "merge", "zip" or "sink"
     inputs           names of the operators that it reads
     origin           of a source: an iterable, or a callable that makes one
     fn               of a map, filter, flat_map or sink: a function of one item
@@ -75,6 +76,10 @@ class Operator:
     idempotent       whether an item may run again whose worker process was lost; False: it fails instead
     dead_letters     the operator that gets what is set aside, by name; None: the result
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
+    size, step       of a window: members of a list, and how far each begins behind the one before
+    count            of a take: items
+    initial          of a fold: the value that it begins with
+    per_s, burst     of a rate_limit: items per second, and how many at once
     fill             of a zip: what stands for an item that is missing; NO_FILL: that is an error
     """
 
@@ -97,6 +102,11 @@ class Operator:
     dead_letters: str | None = None
     size: int = 0
     max_wait_s: float | None = None
+    step: int = 1
+    count: int = 0
+    initial: Any = None
+    per_s: float = 0.0
+    burst: int = 1
     fill: Any = NO_FILL
 
 
@@ -147,6 +157,10 @@ _RULES: dict[str, Rule] = {
     "max_failures": or_none(Rule("a whole number of items, or a share of them below 1", _fits_cap)),
     "size": whole_number(at_least=1, of="items"),
     "max_wait_s": or_none(seconds(above=0)),
+    "step": whole_number(at_least=1, of="items"),
+    "count": whole_number(at_least=1, of="items"),
+    "per_s": number(above=0, of="items per second"),
+    "burst": whole_number(at_least=1, of="items"),
     "timeout_s": or_none(seconds(above=0)),
     "setup": or_none(Rule("a Setup, or a class or function that is called without arguments", _is_setup)),
     "recycle": or_none(Rule("a Recycle", lambda value: isinstance(value, Recycle))),

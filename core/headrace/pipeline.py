@@ -152,6 +152,36 @@ class Pipeline:
         is. The members of a list count in the window, so that a `size` above it is refused."""
         return self._add("batch", name, inputs, size=size, max_wait_s=max_wait_s)
 
+    def window(self, name: str, size: int, step: int = 1, *, inputs: Inputs = None) -> Self:
+        """Lists of `size` items, each of which begins `step` items behind the one before: they overlap if `step` is
+        below `size`. Only whole ones are given; items that are in none are counted as filtered. The members of a list
+        count in the window, as in `batch`."""
+        return self._add("window", name, inputs, size=size, step=step)
+
+    def take(self, name: str, count: int, *, inputs: Inputs = None) -> Self:
+        """The first `count` items. Then what it reads is ended, if nobody else reads it, up to the source: what was
+        under way there is dropped, and a failure behind the last of these items is nobody's."""
+        return self._add("take", name, inputs, count=count)
+
+    def reduce(self, name: str, fn: Callable[[Any, Any], Any], *, inputs: Inputs = None, **options: Any) -> Self:
+        """One value of all items, in order: `fn(value, item)` of each, from the first item on. Without any item it
+        fails; `fold` has a value to begin with. The options are `on_error`, `retries`, `max_failures` and
+        `dead_letters` of `sink`; an item that fails leaves the value as it was."""
+        return self._add("reduce", name, inputs, fn=fn, **_few("reduce", name, options))
+
+    def fold(
+        self, name: str, fn: Callable[[Any, Any], Any], initial: Any, *, inputs: Inputs = None, **options: Any
+    ) -> Self:
+        """`reduce` from a deep copy of `initial` on, made for each run: `.fold("sum", operator.add, 0)`."""
+        return self._add("fold", name, inputs, fn=fn, initial=initial, **_few("fold", name, options))
+
+    def rate_limit(self, name: str, per_s: float, *, burst: int | None = None, inputs: Inputs = None) -> Self:
+        """The items, at most `burst + per_s * t` of them in any `t` seconds (a token bucket); None: what comes in 20 ms,
+        two at least, so that the pace is kept though threads are woken late."""
+        if burst is None:
+            burst = max(2, int(per_s * 0.02)) if isinstance(per_s, int | float) and 0 < per_s < 1e9 else 2
+        return self._add("rate_limit", name, inputs, per_s=per_s, burst=burst)
+
     def merge(self, name: str, *, inputs: Inputs) -> Self:
         """The items of all `inputs`, as they come."""
         return self._add("merge", name, inputs, least=2)
@@ -420,6 +450,15 @@ def _named(where: str, inputs: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise SettingsError(f"{where}: inputs must be the name of an operator, or several; got {shorten(inputs)}")
     return names
+
+
+def _few(kind: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of an operator that calls a function one item after the other; any other is refused."""
+    for option in options:
+        if option not in ("on_error", "retries", "max_failures", "dead_letters"):
+            known = ("on_error", "retries", "max_failures", "dead_letters", "inputs")
+            raise TypeError(f"{kind} '{name}' has no option '{option}'.{did_you_mean(option, known)}")
+    return options
 
 
 _chosen = profile  # where a parameter has that name

@@ -15,6 +15,7 @@ from headrace.flow.kernel import Kernel, Op
 from headrace.flow.ledger import Account
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
+from headrace.flow.stateful import NOTHING, FoldGate, RateGate, TakeGate, WindowGate
 from headrace.graph import Graph
 from headrace.operators import NO_FILL, Operator, Retry
 from headrace.plan import GateNode, Node, Plan, PluginRef, SourceNode, StageNode, StageSpec
@@ -51,7 +52,7 @@ def plan(
             stage = _stage(operator, profile, max(1, window // each), max_bytes, degree)
             nodes.append(attrs.evolve(stage, letters=graph.letters(operator.name)))
         else:
-            if operator.kind == "batch":
+            if operator.kind in ("batch", "window"):
                 _check_size(operator, window, each)
                 _make_room(operator, nodes)
             letters = graph.letters(operator.name)
@@ -120,13 +121,22 @@ def _gate(operator: Operator, ports: int) -> Callable[[Account], Gate]:
         return partial(
             ZipGate, name=name, inputs=operator.inputs, fill=operator.fill, fills=operator.fill is not NO_FILL
         )
+    if operator.kind == "window":
+        return partial(WindowGate, name=name, size=operator.size, step=operator.step, ports=ports)
+    if operator.kind == "take":
+        return partial(TakeGate, count=operator.count, ports=ports)
+    if operator.kind in ("reduce", "fold"):
+        initial = NOTHING if operator.kind == "reduce" else operator.initial
+        return partial(FoldGate, op=_op(operator), passing=(KeyboardInterrupt,), initial=initial, ports=ports)
+    if operator.kind == "rate_limit":
+        return partial(RateGate, per_s=operator.per_s, burst=operator.burst, ports=ports)
     return partial(BatchGate, name=name, size=operator.size, max_wait_s=operator.max_wait_s, ports=ports)
 
 
 def _check_size(operator: Operator, window: int, each: int) -> None:
     if operator.size * each > window:
         of_lists = f" lists of {each}" if each > 1 else " items"
-        why = f"batch '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}"
+        why = f"{operator.kind} '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}"
         raise WindowTooSmall((*operator.inputs, operator.name)[0], window, operator.size * each, why)
 
 
@@ -140,7 +150,7 @@ def _make_room(operator: Operator, nodes: list[Node]) -> None:
             most = _hints(node.executor).get("max_memory_items", operator.size)
             if most < operator.size:
                 why = (
-                    f"batch '{operator.name}': lists of {operator.size} items never fill behind '{node.name}', "
+                    f"{operator.kind} '{operator.name}': lists of {operator.size} items never fill behind '{node.name}', "
                     f"whose executor has max_memory_items={most}"
                 )
                 raise WindowTooSmall(node.name, most, operator.size, why)

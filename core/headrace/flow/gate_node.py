@@ -110,6 +110,12 @@ class GateNode(Node):
                 self._pay(port, members * gone)
         self.network.touch(self)
 
+    def _unwanted(self) -> None:
+        self._account.cut = True
+        super()._unwanted()
+        if not self.outlet.ended:
+            self._end()
+
     def told(self, failures: int) -> None:
         """So many of the failures that `Network.new_failures` gave have been told and let go."""
         self._set_aside -= failures

@@ -198,7 +198,7 @@ class StageFlow:
 
     def unwanted(self) -> None:
         """Nobody wants any of it any more: nothing else is begun, and what runs ends behind the items that it is at."""
-        self._ended = self._failed = self._unwanted = True
+        self._ended = self._failed = self._unwanted = self._account.cut = True
         self._closing.clear()
         items, nbytes = self._backlog.clear()
         self.window.admit(-items, -nbytes)
