@@ -63,7 +63,8 @@ def _answer(contender: Contender, trial: Trial) -> dict[str, Any]:
 def _be_child(rows: Sequence[Row], row_key: str, name: str, answer: str, *flags: str) -> None:
     row = next(row for row in rows if row.key == row_key)
     contender = next(contender for contender in row.contenders if contender.name == name)
-    figures = _answer(contender, Trial("--quick" in flags, "--warm" in flags))
+    items = next((int(flag.removeprefix("--items=")) for flag in flags if flag.startswith("--items=")), None)
+    figures = _answer(contender, Trial("--quick" in flags, "--warm" in flags, items))
     Path(answer).write_text(json.dumps(figures))
     sys.stderr.flush()
     os._exit(0)  # threads that a peer left behind must not hold up the run

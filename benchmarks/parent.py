@@ -32,15 +32,16 @@ def _ask(row: Row, contender: Contender, options: argparse.Namespace, *, warm: b
     with tempfile.TemporaryDirectory() as folder:
         answer, errors = Path(folder, "answer"), Path(folder, "errors")
         command = [sys.executable, sys.argv[0], "--child", row.key, contender.name, str(answer)]
-        command += ["--quick"] * options.quick + ["--warm"] * warm
+        command += ["--quick"] * options.quick + ["--warm"] * warm + [f"--items={options.items}"] * bool(options.items)
+        patience_s = max(options.patience, row.patience_s if not options.quick else 0.0)
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
             )
         try:
-            process.wait(options.patience)
+            process.wait(patience_s)
         except subprocess.TimeoutExpired:
-            return {"reason": f"HANGS: killed after {options.patience:g} s"}
+            return {"reason": f"HANGS: killed after {patience_s:g} s"}
         finally:
             _kill_group(process)
         if answer.exists():
@@ -52,7 +53,7 @@ def _ask(row: Row, contender: Contender, options: argparse.Namespace, *, warm: b
 def _turn(row: Row, standing: Standing, number: int, options: argparse.Namespace) -> None:
     if standing.reason or (standing.slow and number % 3 != 1):
         return
-    _progress(f"{row.key} round {number} of {options.rounds}: {standing.contender.name}")
+    _progress(f"{row.key} round {number}: {standing.contender.name}")
     began_s = time.monotonic()
     answer = _ask(row, standing.contender, options, warm=number == 0)
     if standing.contender.kind == "peer" and number:
@@ -68,8 +69,9 @@ def run_row(row: Row, options: argparse.Namespace) -> list[Standing]:
     words = options.only.split(",") if options.only else [""]
     chosen = [c for c in row.contenders if any(word in c.name for word in words)]
     standings = [Standing(contender) for contender in chosen]
-    for number in range(1 if options.quick else 0, options.rounds + 1):
-        _progress(f"{row.key} round {number} of {options.rounds}", lasting=True)
+    rounds = min(options.rounds, row.rounds or options.rounds)
+    for number in range(1 if options.quick else 0, rounds + 1):
+        _progress(f"{row.key} round {number} of {rounds}", lasting=True)
         for standing in standings:
             _turn(row, standing, number, options)
     return standings
@@ -88,6 +90,7 @@ def _options(name: str, rows: Sequence[Row]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=None, help="rounds per row (9; with --quick 1)")
     parser.add_argument("--rows", default="", help=f"some of {','.join(row.key for row in rows)}")
     parser.add_argument("--only", default="", help="contenders whose name contains one of these words: a,b")
+    parser.add_argument("--items", type=int, default=None, help="another number of items, in all rows that run")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, no warm-up round: does it run at all?")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds after which a trial is killed (20)")
     parser.add_argument(
@@ -110,7 +113,8 @@ def command(name: str, rows: Sequence[Row], packages: Sequence[str]) -> int:
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
     print(f"{name}: {about['python']}, {about['system']}, {about['processor']}, {about['cores']} cores", end="")
     print(f", load {about['load'][0]}\n{versions}")
-    print(f"{options.rounds} rounds, a fresh process each, interleaved; median (quartiles); less is better", flush=True)
+    print(f"{options.rounds} rounds at most, a fresh process each, interleaved; median (quartiles); less is better")
+    sys.stdout.flush()
     answers = {}
     for row in wanted:
         standings = run_row(row, options)
@@ -121,7 +125,9 @@ def command(name: str, rows: Sequence[Row], packages: Sequence[str]) -> int:
     print(f"\ntook {took_s:.0f} s, load at the end {os.getloadavg()[0]:.2f}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {"name": name, "machine": about, "options": {"rounds": options.rounds, "quick": options.quick}}
+        chosen = {"rounds": options.rounds, "quick": options.quick}
+        chosen |= {"items": options.items} if options.items else {}
+        document = {"name": name, "machine": about, "options": chosen}
         options.json.write_text(json.dumps({**document, "took_s": round(took_s, 1), "rows": answers}, indent=1) + "\n")
         print(f"written: {options.json.name}")
     return 0

@@ -24,16 +24,21 @@ Maker = Callable[[], Flow]
 # Ours ---------------------------------------------------------------------------------------------------------------
 
 
-def headrace(profile: str = "balanced") -> Maker:
+def headrace(profile: str = "balanced", *, runner: str | None = None) -> Maker:
+    """`runner`: another than the profile's."""
+
     def make() -> Flow:
         try:
-            from headrace import Pipeline
+            from headrace import Pipeline, PluginRef, Profile
         except (ImportError, AttributeError) as error:
             raise Unable(f"no Pipeline: {error}") from error
+        chosen: Any = profile
+        if runner:
+            chosen = Profile(name=runner, runner=PluginRef(runner), executor=PluginRef("thread"))
 
         @contextmanager
         def flow(steps, items, workers):
-            pipeline = Pipeline("bench", profile).source("items", items)
+            pipeline = Pipeline("bench", chosen).source("items", items)
             for number, (kind, fn) in enumerate(steps, 1):
                 getattr(pipeline, kind)(f"{kind} {number}", fn, parallel_degree=workers)
             with pipeline.stream() as results:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("bench_thread", "bench_process", "bench_pipeline")
+NAMES = ("bench_thread", "bench_coroutine", "bench_process", "bench_pipeline")
 RESULTS = [ROOT / "benchmarks" / "results" / f"{name}.json" for name in NAMES]
 README = ROOT / "README.md"
 MARKS = "<!-- figures: made by benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
@@ -27,7 +27,8 @@ def figures(documents: Sequence[dict[str, Any]]) -> str:
         versions |= document["machine"]["versions"]
     machine, rounds = documents[0]["machine"], {document["options"]["rounds"] for document in documents}
     tail = (
-        f"\nMedians of {' or '.join(map(str, sorted(rounds)))} interleaved rounds, each in a fresh process, on "
+        f"\nMedians of {' or '.join(map(str, sorted(rounds)))} interleaved rounds{_fewer(documents)}, each in a fresh "
+        f"process, on "
         f"{machine['cores']} cores ({machine['processor']}), {machine['python']}; targets hold for ratios within "
         f"the same round. The peers, used as their documentation says: "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}. `make bench` measures yours.\n"
@@ -35,8 +36,20 @@ def figures(documents: Sequence[dict[str, Any]]) -> str:
     return head + lines + tail
 
 
+def _fewer(documents: Sequence[dict[str, Any]]) -> str:
+    """The rows that had fewer rounds than the others of their file."""
+    found = [
+        f"{name} of {len(row['contenders']['headrace']['rounds'])}"
+        for document in documents
+        for name, row in document["rows"].items()
+        if len(row["contenders"]["headrace"]["rounds"]) < document["options"]["rounds"]
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
 def documents() -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in RESULTS]
+    """What has been measured so far, in the order of the table."""
+    return [json.loads(path.read_text()) for path in RESULTS if path.exists()]
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
@@ -57,7 +70,7 @@ def _figure(row: dict[str, Any]) -> tuple[str, str]:
     """The key of the row's first figure, and its unit."""
     rounds = row["contenders"]["headrace"]["rounds"]
     key = next(iter(next(iter(rounds.values()))))
-    return key, {"us": "µs", "s": "s", "ms": "ms"}.get(key, "items")
+    return key, {"us": "µs", "s": "s", "ms": "ms", "mib": "MiB"}.get(key, "items")
 
 
 def _best(row: dict[str, Any], key: str, kind: str) -> str:

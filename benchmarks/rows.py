@@ -19,13 +19,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a contender is asked for: tiny sizes (`quick`); a run whose figures nobody sees (`warm`)."""
+    """What a contender is asked for: tiny sizes (`quick`); a run whose figures nobody sees (`warm`); another number of
+    items than the full one (`items`)."""
 
     quick: bool = False
     warm: bool = False
+    items: int | None = None
 
     def size(self, full: int, quick: int) -> int:
-        return quick if self.quick or self.warm else full
+        return quick if self.quick or self.warm else self.items or full
 
 
 Figures = Mapping[str, Any]  # a number by the key of its `Figure`; "note" is text
@@ -71,12 +73,16 @@ class RatioAtMost:
 
 @dataclass(frozen=True)
 class Row:
+    """`rounds`: the most that are worth their time; `patience_s`: the least after which a trial is killed."""
+
     key: str
     title: str
     figures: Sequence[Figure]
     contenders: Sequence[Contender]
     targets: Sequence[AtMost | RatioAtMost] = ()
     about: str = ""
+    rounds: int | None = None
+    patience_s: float = 0.0
 
     @property
     def limit(self) -> str | None:

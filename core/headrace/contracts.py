@@ -116,8 +116,8 @@ class Run(Protocol):
 
     def snapshot(self) -> RunReport: ...
 
-    # A run that can be awaited says so with `awaitable = True` and has `poll(wake)`, as `drive.engine.Engine` has it.
-    # Any other is iterated by a thread for whoever awaits it.
+    # A run that can be awaited says so with `awaitable = True` and has `poll(wake)`, as `drive.engine.Engine` has it,
+    # and `end()`, to be called after StopIteration. Any other is iterated by a thread for whoever awaits it.
 
     @property
     def dead_letters(self) -> Sequence[DeadLetter]:

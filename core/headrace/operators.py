@@ -76,6 +76,7 @@ class Operator:
     idempotent       whether an item may run again whose worker process was lost; False: it fails instead
     dead_letters     the operator that gets what is set aside, by name; None: the result
     size, max_wait_s of a batch: members of a list; seconds after which a list goes as it is
+    target           of a sink: an object with `open`, `write(items)` and `close`, in place of `fn`
     size, step       of a window: members of a list, and how far each begins behind the one before
     count            of a take: items
     initial          of a fold: the value that it begins with
@@ -103,6 +104,7 @@ class Operator:
     size: int = 0
     max_wait_s: float | None = None
     step: int = 1
+    target: Any = None
     count: int = 0
     initial: Any = None
     per_s: float = 0.0

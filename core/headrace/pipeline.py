@@ -18,13 +18,14 @@ from headrace.batch import Batch, order_key
 from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, named_once, owned
 from headrace.errors import GraphError, HeadraceError, PluginError, SettingsError, shorten
+from headrace.flow.writer import Writer
 from headrace.graph import Graph
 from headrace.operators import NO_FILL, OperatorOptions, Retry, check_options, checked, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
 from headrace.report import Result
-from headrace.settings import did_you_mean, flag, or_none, seconds, text, whole_number
+from headrace.settings import choice, did_you_mean, flag, function, number, or_none, seconds, text, whole_number
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -176,10 +177,10 @@ class Pipeline:
         return self._add("fold", name, inputs, fn=fn, initial=initial, **_few("fold", name, options))
 
     def rate_limit(self, name: str, per_s: float, *, burst: int | None = None, inputs: Inputs = None) -> Self:
-        """The items, at most `burst + per_s * t` of them in any `t` seconds (a token bucket); None: what comes in 20 ms,
-        two at least, so that the pace is kept though threads are woken late."""
+        """The items, at most `burst + per_s * t` of them in any `t` seconds (a token bucket). `burst` is what
+        comes in 20 ms if not given, two at least, so that the pace is kept though threads are woken late."""
         if burst is None:
-            burst = max(2, int(per_s * 0.02)) if isinstance(per_s, int | float) and 0 < per_s < 1e9 else 2
+            burst = max(2, int(per_s * 0.02)) if number(above=0, at_most=1e9).fits(per_s) else 2
         return self._add("rate_limit", name, inputs, per_s=per_s, burst=burst)
 
     def merge(self, name: str, *, inputs: Inputs) -> Self:
@@ -196,25 +197,49 @@ class Pipeline:
     def sink(
         self,
         name: str,
-        fn: Callable[[Any], Any],
+        target: Any,
         *,
+        per: str = "item",
         inputs: Inputs = None,
         on_error: str = "raise",
         retries: int | Retry = 0,
         max_failures: float | None = None,
         dead_letters: str | None = None,
     ) -> Self:
-        """Call `fn` with each item, in order, in one thread: the caller's, if it is the only end. Gives nothing on."""
-        return self._add(
-            "sink",
-            name,
-            inputs,
-            fn=fn,
-            on_error=on_error,
-            retries=retries,
-            max_failures=max_failures,
-            dead_letters=dead_letters,
-        )
+        """Where items end, in order, in one thread: the caller's, if it is the only end. Gives nothing on.
+
+        target  a function of an item, plain or a coroutine function; with per="batch" a function of a list of items, as
+                many as have come; or an object with `open()`, `write(items)`, which gets such lists, and `close()`,
+                which is always called once `open` was, whatever ends the run. It may have `commit()`, called when
+                the whole run has ended well and all its sinks are closed, and `abort()`, called after `close` in any
+                other case. `headrace.connectors` has ready ones.
+
+        The other options are for functions of an item: what fails of a list ends the sink.
+        """
+        options: dict[str, Any] = {
+            "on_error": on_error,
+            "retries": retries,
+            "max_failures": max_failures,
+            "dead_letters": dead_letters,
+        }
+        choice("item", "batch").check(f"sink '{name}': per", per)
+        writes = all(callable(getattr(target, method, None)) for method in ("open", "write", "close"))
+        if not writes and per == "item":
+            return self._add("sink", name, inputs, fn=target, **options)
+        if options != {"on_error": "raise", "retries": 0, "max_failures": None, "dead_letters": None}:
+            raise SettingsError(
+                f"sink '{name}': on_error, retries, max_failures and dead_letters are for a function of an item; "
+                f"got {shorten(target)}, which is given lists"
+            )
+        if isinstance(target, type):
+            raise SettingsError(
+                f"sink '{name}': target must be an object with open, write and close, not a class; "
+                f"got {target.__name__}. Did you mean {target.__name__}(...)?"
+            )
+        if not writes:
+            function(of="a function of a list of items").check(f"sink '{name}': target", target)
+            target = Writer(target)
+        return self._add("sink", name, inputs, target=target)
 
     def _transform(self, kind: str, name: str, fn: Any, inputs: Inputs, options: OperatorOptions) -> Self:
         check_options(kind, name, options)

@@ -16,6 +16,7 @@ from headrace.flow.ledger import Account
 from headrace.flow.sizeof import sizeof
 from headrace.flow.stage import FlowSettings
 from headrace.flow.stateful import NOTHING, FoldGate, RateGate, TakeGate, WindowGate
+from headrace.flow.writer import WriterGate
 from headrace.graph import Graph
 from headrace.operators import NO_FILL, Operator, Retry
 from headrace.plan import GateNode, Node, Plan, PluginRef, SourceNode, StageNode, StageSpec
@@ -113,6 +114,8 @@ def _joined(before: StageNode, node: StageNode) -> StageNode:
 def _gate(operator: Operator, ports: int) -> Callable[[Account], Gate]:
     """What makes the gate of an operator."""
     name = operator.name
+    if operator.kind == "sink" and operator.target is not None:
+        return partial(WriterGate, name=name, target=operator.target, ports=ports)
     if operator.kind == "sink":
         return partial(SinkGate, op=_op(operator), passing=(KeyboardInterrupt,), ports=ports)
     if operator.kind == "merge":
@@ -136,7 +139,8 @@ def _gate(operator: Operator, ports: int) -> Callable[[Account], Gate]:
 def _check_size(operator: Operator, window: int, each: int) -> None:
     if operator.size * each > window:
         of_lists = f" lists of {each}" if each > 1 else " items"
-        why = f"{operator.kind} '{operator.name}': lists of {operator.size}{of_lists} never fill under a window of {window}"
+        lists = f"{operator.kind} '{operator.name}': lists of {operator.size}{of_lists}"
+        why = f"{lists} never fill under a window of {window}"
         raise WindowTooSmall((*operator.inputs, operator.name)[0], window, operator.size * each, why)
 
 
@@ -149,10 +153,8 @@ def _make_room(operator: Operator, nodes: list[Node]) -> None:
         if isinstance(node, StageNode) and node.flow.window < operator.size:
             most = _hints(node.executor).get("max_memory_items", operator.size)
             if most < operator.size:
-                why = (
-                    f"{operator.kind} '{operator.name}': lists of {operator.size} items never fill behind '{node.name}', "
-                    f"whose executor has max_memory_items={most}"
-                )
+                lists = f"{operator.kind} '{operator.name}': lists of {operator.size} items"
+                why = f"{lists} never fill behind '{node.name}', whose executor has max_memory_items={most}"
                 raise WindowTooSmall(node.name, most, operator.size, why)
             node.flow.window = operator.size
         elif isinstance(node, GateNode) and node.kind in ("merge", "zip"):

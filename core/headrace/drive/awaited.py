@@ -70,6 +70,7 @@ class AwaitedRun:
             try:
                 piece, patience_s = run.poll(self._wake)
             except StopIteration:
+                await self._aside.call(run.end)
                 return None
             if piece is None:
                 await self._rest(patience_s)
@@ -169,7 +170,7 @@ class AsyncStream(AsyncIterator[Any]):
 
 
 async def _items(start: Start, awaited: list[AwaitedRun]) -> AsyncGenerator[Any, None]:
-    """The one generator of a stream: of several, one in the other, each would be closed by itself when it is dropped."""
+    """The one generator of a stream: of several, one in the other, each would be closed apart when it is dropped."""
     async with AwaitedRun(start) as run:
         awaited.append(run)
         while (piece := await run.take()) is not None:

@@ -626,6 +626,11 @@ class Engine:
             work = self._settle()
             self._output.notify()
         self._do(work)
+        self._wake_feeds()
+
+    def _wake_feeds(self) -> None:
+        for feed in self._feeds.values():
+            feed.wake()
 
     def cancel(self) -> None:
         """End now: the consumer gets StopIteration. From any thread."""
@@ -639,6 +644,7 @@ class Engine:
             hands = [hand.changed for hand in self._hands.values()]
             for condition in (self._output, self._ticking, *self._pullers.values(), *hands):
                 condition.notify_all()
+        self._wake_feeds()
         if self._loops is not None:
             self._loops.cancel()
 
@@ -657,6 +663,7 @@ class Engine:
             if not self._booker.close(max(0.0, until_s - monotonic())):
                 left += Leftovers(("headrace-book",))
             self._leftovers = left + Leftovers(tuple(thread.name for thread in others if thread.is_alive()))
+            self._abort()
             if self._loops is not None and self._threads:
                 self._leftovers += Leftovers(self._loops.close())
             for name, error in self._unheard:
@@ -670,6 +677,24 @@ class Engine:
             if self._loops is not None:
                 self._loops.close()
         return self._leftovers
+
+    def commit(self) -> None:
+        """All has come out, and well: make it last, where a gate keeps something back until then. Raises what goes
+        wrong with it."""
+        gates = [node.gate for node in self._network.nodes.values() if isinstance(node, GateNode)]
+        for gate in gates:
+            gate.finish()
+        for gate in gates:
+            gate.commit()
+
+    def _abort(self) -> None:
+        """Close what was not committed, but for a gate that a thread is still held in."""
+        for node in self._network.nodes.values():
+            if isinstance(node, GateNode) and not node.busy:
+                try:
+                    node.gate.abort()
+                except Exception as error:
+                    warnings.warn(f"{said(error)}", RuntimeWarning, stacklevel=3)
 
     def _warn_of_close(self, source: str, error: BaseException) -> None:
         message = f"source '{source}' raised while it was closed: {said(error)}"

@@ -201,6 +201,12 @@ class ItemFeed:
             index = [(self._prefix, position) for position in index]  # type: ignore[misc]
         return Batch(first, index, data, monotonic(), nbytes=nbytes)
 
+    def wake(self) -> None:
+        """Tell the iterator that no more is wanted, if it can be told: from any thread, while another waits in it."""
+        wake = getattr(self._iterator, "wake", None) if self._mine else None
+        if callable(wake):
+            wake()
+
     def close(self) -> None:
         """Nothing wakes a thread that waits inside the user's iterator; what it holds is let go when it comes back."""
         if self._awaited is not None and self._loop is not None:

@@ -55,10 +55,14 @@ class PlanRun:
         return self
 
     def __next__(self) -> tuple[str, Batch]:
-        return self._taken(self._engine.__next__)
+        try:
+            return self._taken(self._engine.__next__)
+        except StopIteration:
+            self.end()
+            raise
 
     def poll(self, wake: Callable[[], None]) -> tuple[tuple[str, Batch] | None, float | None]:
-        """For a consumer that awaits, as `Engine.poll`."""
+        """For a consumer that awaits, as `Engine.poll`. After StopIteration it calls `end`, which may take a while."""
         patience_s: list[float | None] = [None]
 
         def poll() -> tuple[str, Batch] | None:
@@ -75,9 +79,6 @@ class PlanRun:
         try:
             piece = take()
         except StopIteration:
-            self._end()
-            if self._cause is not None:
-                raise self._cause from None
             raise
         except BaseException as error:
             self._finish(error)
@@ -86,15 +87,19 @@ class PlanRun:
             self._items += len(piece[1])
         return piece
 
-    def _end(self) -> None:
-        """All is out: the account must add up, unless the run was cut short."""
+    def end(self) -> None:
+        """All is out: the account must add up, unless the run was cut short, and what waited for that is made to last.
+        Raises what goes wrong with it."""
         try:
-            if self._took_s is None:
+            if self._took_s is None and not self._engine.cancelled:
                 self._ledger.check()
+                self._engine.commit()
         except Exception as error:
             self._finish(error)
             raise
         self._finish(None)
+        if self._cause is not None:
+            raise self._cause from None
 
     def _finish(self, error: BaseException | None) -> None:
         """Tell the end, once."""

@@ -86,6 +86,15 @@ class Gate:
     def stop(self) -> None:
         """The user has stopped the sources, wherever they were."""
 
+    def finish(self) -> None:
+        """All items of the run have come through. Raises what ends it after all. By the thread that closes the run."""
+
+    def commit(self) -> None:
+        """All gates of the run have finished. As `finish`."""
+
+    def abort(self) -> None:
+        """The run is over: let go of what is held. What was not committed is not wanted. As `finish`."""
+
     @property
     def lacks(self) -> tuple[int, str]:
         """How many items more it needs before it can give anything, and what it waits for in words; (0, "") if for

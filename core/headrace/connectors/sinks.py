@@ -1,0 +1,137 @@
+"""Sinks into files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from headrace.connectors.files import PATH, AnyPath
+from headrace.connectors.tables import NAMES
+from headrace.settings import function, or_none, text
+
+
+class _FileSink:
+    """Writes a file under another name in the same directory, which is given its own name when the run has ended well:
+    until then, and if it fails, the old file stays as it is. Only if the process is killed does the other name remain,
+    `.NAME.….part`. The file keeps the mode of the one that it replaces."""
+
+    def __init__(self, path: AnyPath) -> None:
+        PATH.check(f"{type(self).__name__}.path", path)
+        self.path = path
+        self._file: Any = None
+        self._part = ""
+
+    def open(self) -> None:
+        self._end()  # of a former run, which nobody closed
+        target = Path(self.path)
+        self._file = NamedTemporaryFile(  # noqa: SIM115 - closed by `close`
+            "w",
+            encoding="utf-8",
+            newline="",
+            dir=target.parent,
+            prefix=f".{target.name}.",
+            suffix=".part",
+            delete=False,
+        )
+        self._part = self._file.name
+        os.chmod(self._part, _mode(target))
+
+    def close(self) -> None:
+        """All that was written is on the disk."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+            finally:
+                with suppress(OSError):  # what it could not write it has told of
+                    file.close()
+
+    def commit(self) -> None:
+        """The run has ended well, and all its sinks are closed."""
+        part, self._part = self._part, ""
+        os.replace(part, self.path)
+        directory = os.open(Path(self.path).parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # that the name is the new file's is on the disk, too
+        finally:
+            os.close(directory)
+
+    def abort(self) -> None:
+        """The run has not ended well; `close` was called before."""
+        self._end()
+
+    def _end(self) -> None:
+        part, self._part = self._part, ""
+        if part:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+
+def _mode(target: Path) -> int:
+    """The mode of the file that is there, or that of a new one."""
+    with suppress(OSError):
+        return target.stat().st_mode & 0o7777
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+class JsonLinesSink(_FileSink):
+    """Writes each item as a line of JSON. `default` is called for what JSON does not know, as in `json.dumps`.
+
+    The file is there, whole, when the run has ended well; else the old one stays, or none.
+    """
+
+    def __init__(self, path: AnyPath, *, default: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(path)
+        or_none(function(of="a function of one value")).check("JsonLinesSink.default", default)
+        self._default = default
+
+    def write(self, items: Sequence[Any]) -> None:
+        dumps, default = json.dumps, self._default
+        self._file.write("".join([f"{dumps(item, ensure_ascii=False, default=default)}\n" for item in items]))
+
+
+class CsvSink(_FileSink):
+    """Writes each item, a dict, as a row, under a first row of names: `fields`, or the keys of the first item.
+
+    An item that lacks a field, or has another, is an error. The file is there, whole, when the run has ended well; else
+    the old one stays, or none. Without an item and without `fields` it is empty.
+    """
+
+    def __init__(self, path: AnyPath, *, fields: Sequence[str] | None = None, delimiter: str = ",") -> None:
+        super().__init__(path)
+        NAMES.check("CsvSink.fields", fields)
+        text(of="a delimiter").check("CsvSink.delimiter", delimiter)
+        self._fields = None if fields is None else tuple(fields)
+        self._delimiter = delimiter
+        self._rows: Any = None
+
+    def open(self) -> None:
+        super().open()
+        self._rows = None
+        if self._fields is not None:
+            self._begin(self._fields)
+
+    def write(self, items: Sequence[Mapping[str, Any]]) -> None:
+        if self._rows is None and items:
+            self._begin(tuple(items[0]))
+        for item in items:
+            lacking = [name for name in self._rows.fieldnames if name not in item]
+            if lacking:
+                raise ValueError(f"{item!r} lacks {', '.join(lacking)}")
+            self._rows.writerow(item)
+
+    def _begin(self, names: tuple[str, ...]) -> None:
+        self._rows = csv.DictWriter(self._file, names, delimiter=self._delimiter, lineterminator="\n")
+        self._rows.writeheader()
