@@ -108,7 +108,7 @@ def mixture(
     filtered = any(step.kind == "filter" for step in steps)
 
     def run(trial: Trial) -> Figures:
-        few, many = range(-40, 0), range(trial.size(2_000, 100))
+        few, many = range(-40, 0), range(trial.size(2_000, 60))
         walls, cpu = [], []
         for some in (few, few, many):  # the first time, modules are imported
             flow = maker()

@@ -1,4 +1,4 @@
-"""C6: requests to an HTTP server in another process that takes its time, in coroutines: 500 at once, or so many a second.
+"""C6: requests in coroutines to an HTTP server in another process that takes its time: 500 at once, or some a second.
 
 The server counts what was in flight and what began within any one second: what a contender promises is held against
 that, not against its own word.
@@ -23,7 +23,7 @@ from thread_peers import Maker
 
 SERVER = Path(__file__).with_name("slow_server.py")
 AT_ONCE, TAKES_S = (500, 50), (1.0, 0.05)  # with --quick the second
-PER_S, BURST_S = (400, 200), 0.02  # the bucket of `rate_limit` holds what comes in that time
+PER_S, BURST_S = (400, 800), 0.02  # the bucket of `rate_limit` holds what comes in that time
 Fetch = Callable[[int], Awaitable[int]]
 
 
@@ -41,10 +41,10 @@ class Server:
 @contextmanager
 def server(takes_s: float) -> Iterator[Server]:
     """A server of our own, which ends with its standard input."""
-    import aiohttp  # noqa: F401 - where it is missing, the row says so
-
     command = [sys.executable, str(SERVER), str(takes_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        import aiohttp  # noqa: F401 - while the server does so; where it is missing, the row says so
+
         assert process.stdin and process.stdout
         yield Server(int(process.stdout.readline()))
         process.stdin.close()
@@ -169,9 +169,12 @@ def requesting(maker: Callable[[float], Maker], *, paced: bool = False) -> Calla
 
     def run(trial: Trial) -> Figures:
         at_once, takes_s, per_s = (pair[trial.quick or trial.warm] for pair in (AT_ONCE, TAKES_S, PER_S))
-        items = range(trial.size(5_000, 200))
+        items = range(trial.size(5_000, 100))
         with server(takes_s) as serving:
             stage = maker(per_s)()
+            with stage(fetching(serving.url), items[:10], at_once, True) as results:  # modules are imported
+                collect(results)
+            serving.counts()
             clock = Clock().start()
             with stage(fetching(serving.url), items, at_once, True) as results:
                 got = collect(results)

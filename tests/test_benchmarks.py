@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +78,11 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("script", "only", "keys"),
     [
         ("bench_thread.py", "limit,headrace,bare,mp ThreadPool", ["A1", "A2", "A3", "A4", "A5", "A7"]),
+        ("bench_coroutine.py", "limit,headrace,bare", ["A2c", "A3c", "A4c"]),
         (
             "bench_pipeline.py",
             "limit,headrace,bare,by hand,map and filter,without calls,mp ThreadPool,futures",
-            ["C2", "C3-2", "C3-4", "C3-8", "C4"],
+            ["C1", "C2", "C3-2", "C3-4", "C3-8", "C4", "C5", "C6", "C6-rate"],
         ),
     ],
 )
@@ -85,6 +90,8 @@ def test_every_row_runs_with_right_results(tmp_path: Path, script: str, only: st
     """With the contenders that need no further package."""
     rows, printed = run(BENCHMARKS / script, tmp_path, "--only", only)
     assert list(rows) == keys
+    if importlib.util.find_spec("aiohttp") is None:
+        rows = {key: row for key, row in rows.items() if not key.startswith("C6")}
     for key, row in rows.items():
         assert {name: c["reason"] for name, c in row["contenders"].items() if c["reason"]} == {}, key
         assert all(c["rounds"] for c in row["contenders"].values()), key
@@ -110,6 +117,37 @@ def test_a_contender_that_fails_shows_its_reason_and_no_number(tmp_path: Path) -
     for reason in filter(None, reasons.values()):
         assert f"  {reason}\n" in printed
     assert "target  headrace: at most 1.5 x limit: 2.00  MISSED" in printed
+
+
+def test_a_row_has_no_more_rounds_than_are_worth_their_time(tmp_path: Path) -> None:
+    script = tmp_path / "bench_x.py"
+    script.write_text(SCRIPT.replace("contenders, targets)]", "contenders, targets, rounds=2)]"))
+    rows, _ = run(script, tmp_path, "--rounds", "3", "--only", "limit,headrace")
+    assert {len(contender["rounds"]) for contender in rows["X1"]["contenders"].values()} == {2}
+
+
+def test_a_trial_has_the_number_of_items_that_was_asked_for(rows: Any) -> None:
+    assert [rows.Trial(**options).size(700, 7) for options in ({}, {"items": 50}, {"items": 50, "warm": True})] == [
+        700,
+        50,
+        7,
+    ]
+
+
+def _get(url: str, number: int) -> int:
+    with urllib.request.urlopen(f"{url}/{number}") as answer:
+        return int(answer.read())
+
+
+def test_the_server_of_the_benchmarks_counts_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp", reason="needs the extra `test`")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    http = importlib.import_module("pipeline_http")
+    with http.server(0.05) as serving:
+        with ThreadPoolExecutor(5) as pool:
+            assert list(pool.map(partial(_get, serving.url), range(20))) == list(range(20))
+        assert serving.counts() == {"most": 5, "total": 20, "per_s": 20}
+        assert serving.counts() == {"most": 0, "total": 0, "per_s": 0}
 
 
 def test_ratios_are_made_within_a_round(tables: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,7 +68,7 @@ class Dag:
         )
 
     def pipeline(self, profile: str, works: dict[str, Work]) -> Pipeline:
-        pipeline = Pipeline("dag", profile, window=self.window)
+        pipeline = Pipeline("dag", profile.removesuffix(" async"), window=self.window)
         for node in self.nodes:
             step, inputs = node.step, node.inputs
             if step.kind == "source":
@@ -83,15 +84,23 @@ class Dag:
             else:
                 getattr(pipeline, step.kind)(
                     step.name,
-                    works[step.name],
+                    awaited(works[step.name]) if node.executor == "coroutine" else works[step.name],
                     inputs=inputs,
-                    executor=node.executor,
+                    executor=node.executor if node.executor != "coroutine" else "auto",
                     parallel_degree=step.parallel_degree,
                     ordered=step.ordered,
                     on_error=step.on_error,
                     retries=step.retries,
                 )
         return pipeline
+
+
+def awaited(work: Work) -> Any:
+    async def one(item: Any) -> Any:
+        await asyncio.sleep(0)
+        return work(item)
+
+    return one
 
 
 @st.composite
@@ -132,7 +141,7 @@ def _node(draw: st.DrawFn, kind: str, name: str, inputs: list[Node], exact: bool
     step = replace(step, fan=min(step.fan, 2))
     if kind in ("batch", "sink"):
         return Node(step if exact else _soft(step), names, exact=exact)
-    executor = draw(st.sampled_from(["auto", "serial", "thread", "auto"]))
+    executor = draw(st.sampled_from(["auto", "serial", "thread", "auto", "coroutine"]))
     exact = exact and step.ordered
     return Node(step if exact else _soft(step), names, executor=executor, exact=exact)
 
@@ -162,7 +171,8 @@ def _ancestors(nodes: list[Node]) -> set[str]:
 def ran(dag: Dag, profile: str, works: dict[str, Work]) -> tuple[Result, list[OperatorFailed]]:
     try:
         with in_time():
-            return dag.pipeline(profile, works).execute(), []
+            runner = "async" if profile.endswith(" async") else None
+            return dag.pipeline(profile, works).execute(runner=runner), []
     except OperatorFailed as failed:
         return failed.result, [failed]
     except PipelineFailed as failed:
@@ -222,8 +232,14 @@ def test_any_graph(profile: str, dag: Dag) -> None:
     check(dag, profile)
 
 
+@settings(QUICK, max_examples=100)
+@given(dag=dags())
+def test_any_graph_on_the_async_runner(dag: Dag) -> None:
+    check(dag, "balanced async")
+
+
 @pytest.mark.stress
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", [*PROFILES, "balanced async"])
 @settings(LONG)
 @given(dag=dags())
 def test_any_graph_at_length(profile: str, dag: Dag) -> None:

@@ -224,11 +224,12 @@ _AWAIT = ("map", "filter", "flat_map", "sink")
 
 def is_awaited(fn: Any, setup: Any = None) -> bool:
     """Whether what the function of an operator gives has to be awaited, as far as can be told before it is called: it
-    is a coroutine function or an asynchronous generator function, or an object or a class that is called like one."""
+    is a coroutine function or an asynchronous generator function, or an object or a class that is called like one; or
+    what makes it is."""
     made = getattr(setup, "make", setup)
     return any(
         iscoroutinefunction(each) or isasyncgenfunction(each)
-        for each in (fn, _call_of(fn), _call_of(made) if fn is None else None)
+        for each in (fn, _call_of(fn), made, _call_of(made) if fn is None else None)
     )
 
 

@@ -321,24 +321,25 @@ class Pipeline:
             batch.data = ()
             yield batch
 
-    def stream_async(self, end: str | None = None, *, seed: int = 0) -> AsyncStream:
+    def stream_async(self, end: str | None = None, *, seed: int = 0, runner: Any = None) -> AsyncStream:
         """`stream` for who awaits the outputs: `async for item in pipeline.stream_async()`, in the running loop, where
         coroutine functions run, too."""
         from headrace.drive.awaited import AsyncStream
 
-        start = partial(self._start, self._streamed(end), seed=seed)
+        start = partial(self._start, self._streamed(end), seed=seed, runner=runner)
         return AsyncStream(lambda loop: self._begin(start(loop=loop)), f"pipeline '{self.name}'")
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return aiter(self.stream_async())
 
-    def stream(self, end: str | None = None, *, seed: int = 0) -> Stream:
+    def stream(self, end: str | None = None, *, seed: int = 0, runner: Any = None) -> Stream:
         """The outputs one by one, in bounded memory: a run that begins with the first one asked for and ends, with all
         its threads, when the stream is exhausted, closed or dropped.
 
         `end` names the operator whose outputs are wanted, where there is more than one end; only what it needs runs.
+        `runner` as in `execute`.
         """
-        run, close = self._start(self._streamed(end), seed=seed)
+        run, close = self._start(self._streamed(end), seed=seed, runner=runner)
         batches = owned(self._batches(run), close)
         return Stream(batches, run.cancel, close, f"pipeline '{self.name}'", lambda: run.dead_letters, run.snapshot)
 

@@ -13,6 +13,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Protocol
 
@@ -71,26 +72,40 @@ class RunLoops:
 
 
 class GivenLoop:
-    """The loop of the user's in which the run is awaited. `_awaited` are the coroutines that threads wait for; guarded
-    by `_lock`."""
+    """The loop of the user's in which the run is awaited. `_awaited` are the tasks that threads wait for, and are the
+    business of the loop's thread, as is `_cancelled`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.asyncio = loop
-        self._lock = threading.Lock()
-        self._awaited: set[Future[Any]] = set()
+        self._awaited: set[asyncio.Task[Any]] = set()
         self._cancelled = False
 
     def run(self, coroutine: Coroutine[Any, Any, Any], *, last: bool = False) -> Any:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.asyncio)
-        with self._lock:
-            self._awaited.add(future)
+        """Does not come back before the coroutine has ended, also if it is cancelled: what comes next relies on it."""
+        future: Future[Any] = Future()
+
+        def begin() -> None:
+            task = self.asyncio.create_task(coroutine)
+            self._awaited.add(task)
+            task.add_done_callback(end)
             if self._cancelled and not last:
+                task.cancel()
+
+        def end(task: asyncio.Task[Any]) -> None:
+            self._awaited.discard(task)
+            if task.cancelled():
                 future.cancel()
+            elif (error := task.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result())
+
         try:
-            return future.result()
-        finally:
-            with self._lock:
-                self._awaited.discard(future)
+            self.asyncio.call_soon_threadsafe(begin)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return future.result()
 
     def call(self, fn: Callable[[], Any]) -> None:
         """Call `fn` in the loop: at once if this is its thread."""
@@ -100,11 +115,13 @@ class GivenLoop:
             self.asyncio.call_soon_threadsafe(fn)
 
     def cancel(self) -> None:
-        with self._lock:
-            self._cancelled = True
-            awaited = tuple(self._awaited)
-        for future in awaited:
-            future.cancel()
+        with suppress(RuntimeError):  # the loop is closed, and has cancelled them all
+            self.call(self._cancel)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        for task in tuple(self._awaited):
+            task.cancel()
 
     def close(self) -> bool:
         self.cancel()
