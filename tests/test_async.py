@@ -456,7 +456,7 @@ asyncio.run(main())
 
 class TestPrograms:
     def begin(self, *, interrupted: bool) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONASYNCIODEBUG": "1", "PYTHONTRACEMALLOC": "5"}
+        environment = {**os.environ, "PYTHONASYNCIODEBUG": "1"}
         command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM.format(interrupted=interrupted)]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, text=True, env=environment, **pipes)
