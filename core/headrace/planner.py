@@ -157,7 +157,7 @@ def _make_room(operator: Operator, nodes: list[Node]) -> None:
                 why = f"{lists} never fill behind '{node.name}', whose executor has max_memory_items={most}"
                 raise WindowTooSmall(node.name, most, operator.size, why)
             node.flow.window = operator.size
-        elif isinstance(node, GateNode) and node.kind in ("merge", "zip"):
+        elif isinstance(node, GateNode) and node.kind in ("merge", "zip", "take", "rate_limit"):
             todo += node.inputs
 
 

@@ -265,6 +265,8 @@ class StageNode(Node):
                 self._offer(self._with_more(piece, most))
             else:
                 self._end(piece)
+        if not self.flow.open:
+            self._leave()
 
     def _with_more(self, piece: Batch, most: int) -> Batch:
         """`piece` and what is ready behind it, up to `most` items: each batch costs those behind about the same."""
@@ -272,8 +274,6 @@ class StageNode(Node):
         while ready and isinstance(ready[0], Batch) and (items := items + len(ready[0])) <= most:
             pieces.append(ready.popleft())  # type: ignore[arg-type]
         return piece if len(pieces) == 1 else joined(pieces)
-        if not self.flow.open:
-            self._leave()
 
     def finished(self, sent: Sent, result: BatchResult, now_s: float) -> None:
         self.flow.finished(sent, result, now_s)
