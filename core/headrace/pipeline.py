@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, count
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Origin = Iterable[Any] | AsyncIterable[Any] | Callable[[], Iterable[Any] | AsyncIterable[Any]]
 Inputs = str | Iterable[str] | None
+Expansion = Iterable[Any] | AsyncIterable[Any] | Awaitable[Iterable[Any]]
 
 _numbers = count(1)
 
@@ -137,12 +138,12 @@ class Pipeline:
     def flat_map(
         self,
         name: str,
-        fn: Callable[[Any], Iterable[Any]] | None = None,
+        fn: Callable[[Any], Expansion] | None = None,
         *,
         inputs: Inputs = None,
         **options: Unpack[OperatorOptions],
     ) -> Self:
-        """All that the iterable `fn(item)` gives, for each item. The options are those of `map`.
+        """All that the iterable `fn(item)` gives, plain or asynchronous, for each item. The options are those of `map`.
 
         An expansion is held whole; it fails whole if it fails in its middle.
         """
