@@ -373,6 +373,27 @@ class TestTheEnd:
         run(main)
         assert before.left() == []
 
+    @pytest.mark.parametrize("way", ["awaited", "balanced", "serial"])
+    def test_interrupted_fifty_times(self, way: str) -> None:
+        """Ctrl-C, in the middle of a run: raised in the main thread, wherever that is."""
+
+        async def pressed(item: int) -> int:
+            await asyncio.sleep(0)
+            if item == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.001)
+            return item
+
+        before = Resources.now()
+        for _ in range(50):
+            pipeline = numbers(1_000, profile="balanced" if way == "awaited" else way).map("pressed", pressed)
+            with pytest.raises(KeyboardInterrupt):
+                if way == "awaited":
+                    asyncio.run(pipeline.execute_async())  # type: ignore[arg-type]
+                else:
+                    pipeline.execute()
+        assert before.left() == []
+
     def test_a_loop_that_ends_under_a_stream(self) -> None:
         streams: list[Any] = []
 
