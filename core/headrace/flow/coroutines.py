@@ -24,15 +24,13 @@ if TYPE_CHECKING:
     from headrace.batch import Batch
     from headrace.flow.kernel import Control, Op
 
-PASSING = (GeneratorExit, KeyboardInterrupt)
-"""What is no failure of the item that it came at: the loop is closed, or Ctrl-C met the thread that it runs in."""
-
 
 async def run_coroutines(kernel: Kernel, batch: Batch, control: Control, worker: str = "") -> BatchResult:
     """Await the one operator of `kernel` for each item of `batch` and say what came of it, as `Kernel.run` does.
 
     The items go one after the other; what is to run at once is in different batches. If `control.cancelled` is set, a
     cancelled coroutine ends this one, too; else that its function raised CancelledError is a failure of the item.
+    Raises what `control` lets pass.
     """
     (op,) = kernel.ops
     batch.began_s = monotonic()
@@ -44,11 +42,12 @@ async def run_coroutines(kernel: Kernel, batch: Batch, control: Control, worker:
         try:
             outcomes.append((await _outcome(op, item), None))
         except BaseException as error:
-            if isinstance(error, PASSING) or control.cancelled:
+            if isinstance(error, control.passing) or control.cancelled:
                 raise
             failed = True
             outcomes.append((None, _stopped(error)))
-            if op.ends(batch.attempt, error):
+            # After GeneratorExit nothing may be awaited: it may come from a loop that is closed with all that is in it.
+            if op.ends(batch.attempt, error) or isinstance(error, GeneratorExit):
                 break
         now_s = perf_counter()
         if control.cancelled or (kernel.limit_s is not None and now_s - began_s > kernel.limit_s):

@@ -25,7 +25,7 @@ from headrace.contracts import Leftovers
 from headrace.drive import Standalone
 from headrace.drive.loops import OwnLoop
 from headrace.errors import HeadraceError
-from headrace.flow.coroutines import PASSING, is_entered, run_coroutines, set_up, tear_down_awaited
+from headrace.flow.coroutines import is_entered, run_coroutines, set_up, tear_down_awaited
 from headrace.flow.kernel import Control
 from headrace.flow.stage import FlowSettings
 from headrace.hookspecs import hookimpl
@@ -117,7 +117,9 @@ class CoroutineLane:
         self._loop.call(partial(self._cancel, batch))
 
     def _start(self) -> None:
-        """Begin what may begin. In the loop's thread."""
+        """Begin what may begin. In the loop's thread: Ctrl-C, if it may come there, is no failure of an item."""
+        if threading.current_thread() is threading.main_thread():
+            self._control.passing = (KeyboardInterrupt,)
         with self._lock:
             self._woken = False
             count = max(0, min(self._degree - self._running, len(self._pending)))
@@ -148,6 +150,8 @@ class CoroutineLane:
     async def _next(self) -> Job | None:
         """The batch that comes next. What has just been given back is booked in the next turn of the loop, and what
         may go for it comes then."""
+        if not self._loop.asyncio.is_running():
+            return None  # it is closed, with this task in it
         if not self._pending:
             await asyncio.sleep(0)
         with self._lock:
@@ -159,7 +163,7 @@ class CoroutineLane:
             result = await run_coroutines(kernel, batch, self._control, "coroutine")
         except BaseException as error:
             future.set_exception(error)
-            if isinstance(error, (asyncio.CancelledError, *PASSING)):
+            if isinstance(error, (asyncio.CancelledError, *self._control.passing)):
                 raise
         else:
             future.set_result(result)
