@@ -154,7 +154,8 @@ class AsyncStream(AsyncIterator[Any]):
         return await anext(self._items)
 
     async def aclose(self) -> None:
-        """End the run now, and wait until it has ended. What was not taken is dropped."""
+        """End the run now, and wait until it has ended. What was not taken is dropped. Not while another task awaits
+        an item of it: cancel that task."""
         await self._items.aclose()
 
     async def __aenter__(self) -> Self:

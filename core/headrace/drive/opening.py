@@ -118,9 +118,9 @@ class _Loops:
             self._made = RunLoops(self._given, threaded=self._threaded)
         return self._made
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], *, last: bool = False) -> Any:
         """What a coroutine gives, for a thread that waits for it."""
-        return self.made.waited.run(coroutine)
+        return self.made.waited.run(coroutine, last=last)
 
     def cancel(self) -> None:
         if self._made is not None:

@@ -144,3 +144,26 @@ def is_entered(fn: Any) -> bool:
 
 async def _awaited(made: Any) -> Any:
     return await made if hasattr(type(made), "__await__") else made
+
+
+class Session:
+    """A coroutine function as a plain one, for a thread that waits for each item: `awaited` gives what comes of a
+    coroutine, and, with `last=True`, also once the run is cancelled. One that is an asynchronous context manager is
+    entered before the first item, and left by `leave`."""
+
+    def __init__(self, fn: Any, awaited: Callable[..., Any]) -> None:
+        self._given = self._fn = fn
+        self._awaited = awaited
+        self._entered = False
+
+    def call(self, item: Any) -> Any:
+        if not self._entered and is_entered(self._given):
+            inside = self._awaited(_awaited(self._given.__aenter__()))
+            self._entered = True
+            self._fn = inside if callable(inside) else self._given
+        return self._awaited(self._fn(item))
+
+    def leave(self) -> None:
+        if self._entered:
+            self._entered = False
+            self._awaited(_awaited(self._given.__aexit__(None, None, None)), last=True)

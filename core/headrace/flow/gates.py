@@ -7,7 +7,8 @@ from collections import deque
 from copy import copy
 
 from headrace.batch import Batch, Tally
-from headrace.errors import OperatorFailed
+from headrace.errors import OperatorFailed, said
+from headrace.flow.coroutines import Session
 from headrace.flow.kernel import Control, Kernel, Op
 from headrace.flow.ledger import over_cap
 from headrace.flow.recovery import delay_s
@@ -283,12 +284,24 @@ class SinkGate(Gate):
         self._due_s: float | None = None  # when the first of them, which is tried again, may go
         self._open = ports
         self._part: Batch | None = None  # what it is at
+        self._session: Session | None = None  # of a coroutine function
 
     def begin(self, run: str, seed: int, awaited: Callable[[Any], Any] | None = None) -> None:
         if self._op.awaits and awaited is not None:
-            fn, self._op = self._op.fn, copy(self._op)
-            self._op.fn = lambda item: awaited(fn(item))
+            session, self._op = Session(self._op.fn, awaited), copy(self._op)
+            self._session, self._op.fn = session, session.call
         self._kernel = Kernel((self._op,), limit_s=LIMIT_S, name=run, seed=seed)
+
+    def finish(self) -> None:
+        if self._session is not None:
+            try:
+                self._session.leave()
+            except Exception as error:
+                raise OperatorFailed(self._op.name, None, None, f"`__aexit__` raised {said(error)}") from error
+
+    def abort(self) -> None:
+        if self._session is not None:
+            self._session.leave()
 
     def cancel(self) -> None:
         self._control.cancelled = True

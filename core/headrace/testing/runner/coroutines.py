@@ -96,6 +96,17 @@ class CoroutineTests(RunnerCase):
         assert session.did == ["enter", "exit"] and len(set(map(id, session.loops))) == 1
 
     @pytest.mark.parametrize("awaited", [False, True])
+    def test_a_sink_is_entered_and_left_like_any_other(self, awaited: bool) -> None:
+        session = Session()
+        run = self.run_awaited if awaited else self.run
+        assert run(self.pipeline(range(30)).sink("session", session)).report["session"].done == 30
+        assert session.did == ["enter", "exit"] and len(set(map(id, session.loops))) == 1
+        failed = Session()
+        with pytest.raises(OperatorFailed):
+            run(self.pipeline(range(30)).sink("session", failed).map("bad", lambda n: 1 // (n - 9), inputs="items"))
+        assert failed.did in ([], ["enter", "exit"])
+
+    @pytest.mark.parametrize("awaited", [False, True])
     def test_a_class_is_made_once(self, awaited: bool) -> None:
         made: list[Session] = []
 
