@@ -324,6 +324,15 @@ class TestTheEnd:
         run(main)
         assert before.left() == []
 
+    @pytest.mark.parametrize("profile", ["balanced", "serial"])
+    def test_a_source_that_would_exit_only_fails(self, profile: str) -> None:
+        async def source() -> AsyncIterator[int]:
+            yield 1
+            raise SystemExit(4)
+
+        with pytest.raises(OperatorFailed, match="SystemExit: 4"):
+            Pipeline("p", profile).source("items", source).map("same", same).execute(timeout_s=WAIT_S)
+
     @pytest.mark.parametrize("pauses", range(8))
     def test_cancelled_at_any_point(self, pauses: int) -> None:
         async def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace import OperatorFailed, Pipeline, PipelineFailed, SettingsError
+from headrace import OperatorFailed, Pipeline, PipelineFailed, PipelineTimeout, SettingsError
 from headrace.connectors import CsvRows, CsvSink, JsonLines, JsonLinesSink, SQLiteSink
 
 PROFILES = pytest.mark.parametrize("profile", ["serial", "balanced"])
@@ -135,6 +136,14 @@ class TestTheEnds:
         with pytest.raises(KeyboardInterrupt):
             Pipeline("p", profile).source("data", interrupted).sink("log", log).execute()
         assert log.calls in ([], ["open", "close", "abort"])
+
+    @PROFILES
+    def test_at_a_deadline(self, profile: str) -> None:
+        log = Log()
+        pipeline = Pipeline("p", profile).source("data", itertools.count()).sink("log", log)
+        with pytest.raises(PipelineTimeout):
+            pipeline.execute(timeout_s=0.1)
+        assert log.calls == ["open", "close", "abort"]
 
     @PROFILES
     def test_one_that_fails_to_close_after_another_error_is_warned_of(self, profile: str) -> None:

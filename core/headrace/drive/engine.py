@@ -138,6 +138,7 @@ class Engine:
         self._waiting: set[SourceNode] = set()  # those whose puller waits
         self._hands: dict[str, Hand] = {}
         self._todo: deque[Work] = deque()  # for the consumer's thread
+        self._held: set[GateNode] = set()  # those that a thread is in; each is put in and out by that thread
         self._booker = Booker(self._book)
         self._loop_bookers = {
             name: LoopBooker(self._book, lane.call_soon) for name, lane in lanes.items() if hasattr(lane, "call_soon")
@@ -457,7 +458,11 @@ class Engine:
 
     def _step(self, job: Job) -> None:
         """Let a gate call the user's function."""
-        step = job.do()
+        self._held.add(job.node)
+        try:
+            step = job.do()
+        finally:
+            self._held.discard(job.node)
         with self._lock:
             job.node.stepped(step)
             work = self._settle()
@@ -690,7 +695,7 @@ class Engine:
     def _abort(self) -> None:
         """Close what was not committed, but for a gate that a thread is still held in."""
         for node in self._network.nodes.values():
-            if isinstance(node, GateNode) and not node.busy:
+            if isinstance(node, GateNode) and node not in self._held:
                 try:
                     node.gate.abort()
                 except Exception as error:

@@ -85,7 +85,7 @@ class GivenLoop:
         future: Future[Any] = Future()
 
         def begin() -> None:
-            task = self.asyncio.create_task(coroutine)
+            task = self.asyncio.create_task(_contained(coroutine))
             self._awaited.add(task)
             task.add_done_callback(end)
             if self._cancelled and not last:
@@ -98,7 +98,8 @@ class GivenLoop:
             elif (error := task.exception()) is not None:
                 future.set_exception(error)
             else:
-                future.set_result(task.result())
+                result, error = task.result()
+                future.set_result(result) if error is None else future.set_exception(error)
 
         try:
             self.asyncio.call_soon_threadsafe(begin)
@@ -173,7 +174,13 @@ class CallerLoop:
         if self._aside is not None:
             return self._aside.run(coroutine, last=last)
         assert self._loop is not None
-        return self._loop.run_until_complete(coroutine)
+        task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(task)
+        finally:
+            if not task.done():  # Ctrl-C: what comes next relies on its end
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=CLOSE_S))
 
     def cancel(self) -> None:
         if self._aside is not None:
@@ -192,6 +199,14 @@ class CallerLoop:
 
     def __repr__(self) -> str:
         return f"<CallerLoop {self._aside or self._loop}>"
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """What a coroutine gives, or raises: SystemExit and KeyboardInterrupt of a task would end its loop."""
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
 
 
 def _running() -> asyncio.AbstractEventLoop | None:
