@@ -6,6 +6,7 @@ import builtins
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from inspect import isgeneratorfunction
 from itertools import chain, count
 from operator import itemgetter
 from threading import RLock
@@ -20,7 +21,7 @@ from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, named_once, 
 from headrace.errors import GraphError, HeadraceError, PluginError, SettingsError, shorten
 from headrace.flow.writer import Writer
 from headrace.graph import Graph
-from headrace.operators import NO_FILL, OperatorOptions, Retry, check_options, checked, name_of
+from headrace.operators import NO_FILL, OperatorOptions, Retry, check_options, checked, is_awaited, name_of
 from headrace.plan import Plan, PluginRef, StageNode, label
 from headrace.planner import plan
 from headrace.profiles import Profile, profile
@@ -237,6 +238,11 @@ class Pipeline:
                 f"sink '{name}': target must be an object with open, write and close, not a class; "
                 f"got {target.__name__}. Did you mean {target.__name__}(...)?"
             )
+        write = target.write if writes else target
+        if is_awaited(write) or isgeneratorfunction(write):
+            raise SettingsError(f"sink '{name}': what is given lists must be a plain function; got {shorten(write)}")
+        if any(target is each.target for each in self._graph):
+            raise SettingsError(f"sink '{name}': {shorten(target)} is the target of another sink; one serves one sink")
         if not writes:
             function(of="a function of a list of items").check(f"sink '{name}': target", target)
             target = Writer(target)

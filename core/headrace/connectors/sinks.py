@@ -133,5 +133,5 @@ class CsvSink(_FileSink):
             self._rows.writerow(item)
 
     def _begin(self, names: tuple[str, ...]) -> None:
-        self._rows = csv.DictWriter(self._file, names, delimiter=self._delimiter, lineterminator="\n")
+        self._rows = csv.DictWriter(self._file, names, delimiter=self._delimiter, lineterminator="\r\n")
         self._rows.writeheader()

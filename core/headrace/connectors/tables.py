@@ -37,6 +37,8 @@ class CsvRows:
         with open(self.path, encoding=self.encoding, newline="") as file:
             rows = csv.reader(file, delimiter=self.delimiter, strict=True)
             names = self.fields if self.fields is not None else next(rows, [])
+            if len(set(names)) < len(names):
+                raise ValueError(f"{self.path}: two fields have the same name: {', '.join(names)}")
             for row in rows:
                 if len(row) != len(names):
                     where = f"{self.path}, line {rows.line_num}"

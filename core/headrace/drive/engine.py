@@ -463,6 +463,8 @@ class Engine:
             step = job.do()
         finally:
             self._held.discard(job.node)
+            if self._leftovers is not None:  # the run was closed without it
+                job.node.gate.abort()
         with self._lock:
             job.node.stepped(step)
             work = self._settle()
@@ -693,13 +695,19 @@ class Engine:
             gate.commit()
 
     def _abort(self) -> None:
-        """Close what was not committed, but for a gate that a thread is still held in."""
+        """Close what was not committed, but for a gate that a thread is still held in, which closes it then. All of
+        them are closed, whatever is raised; what is no Exception is raised in the end."""
+        ends: list[BaseException] = []
         for node in self._network.nodes.values():
             if isinstance(node, GateNode) and node not in self._held:
                 try:
                     node.gate.abort()
                 except Exception as error:
                     warnings.warn(f"{said(error)}", RuntimeWarning, stacklevel=3)
+                except BaseException as error:
+                    ends.append(error)
+        if ends:
+            raise ends[0]
 
     def _warn_of_close(self, source: str, error: BaseException) -> None:
         message = f"source '{source}' raised while it was closed: {said(error)}"

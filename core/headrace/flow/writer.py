@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.errors import OperatorFailed, said
+import threading
+
+from headrace.errors import HeadraceError, OperatorFailed, said
 from headrace.flow.gates import Gate, Step
 
 TYPE_CHECKING = False
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 
     from headrace.batch import Batch
     from headrace.flow.ledger import Account
+
+
+_lock = threading.Lock()
+_in_use: set[int] = set()  # ids of the targets that are open now, guarded by `_lock`; each is kept alive by its gate
 
 
 class Writer:
@@ -78,6 +84,10 @@ class WriterGate(Gate):
 
     def _open(self) -> None:
         if not self._opened:
+            with _lock:
+                if id(self._target) in _in_use:
+                    raise HeadraceError("it is open for another operator or run; one object serves one at a time")
+                _in_use.add(id(self._target))
             self._opened = True  # also one that failed half-way is closed
             self._target.open()
 
@@ -95,24 +105,33 @@ class WriterGate(Gate):
         except Exception as error:
             raise self._failed("commit", error) from error
         self._committed = True
+        self._release()
 
     def abort(self) -> None:
         try:
-            self._close()
+            self.finish()
         finally:
             if self._opened and not self._committed:
                 self._committed = True
-                getattr(self._target, "abort", _nothing)()
+                try:
+                    getattr(self._target, "abort", _nothing)()
+                except Exception as error:
+                    raise self._failed("abort", error) from error
+                finally:
+                    self._release()
 
     def _close(self) -> None:
         if self._opened and not self._closed:
             self._closed = True
             self._target.close()
 
+    def _release(self) -> None:
+        with _lock:
+            _in_use.discard(id(self._target))
+
     def _failed(self, what: str, error: BaseException, batch: Batch | None = None) -> OperatorFailed:
-        index = batch.index[0] if batch is not None else None
-        item = batch.data[0] if batch is not None else None
-        failed = OperatorFailed(self._name, index, item, f"`{what}` of {self._target!r} raised {said(error)}")
+        of = "" if batch is None else f", given {len(batch)} items from item {batch.index[0]} on,"
+        failed = OperatorFailed(self._name, None, None, f"`{what}` of {self._target!r}{of} raised {said(error)}")
         failed.__cause__ = error
         return failed
 
