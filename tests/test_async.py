@@ -417,6 +417,15 @@ class TestTheEnd:
         assert before.left() == []
 
 
+def test_a_run_that_cannot_be_made_leaves_nothing() -> None:
+    before = Resources.now()
+    for first in ("auto", "process"):
+        pipeline = numbers(3).map("first", same if first == "auto" else abs, executor=first)
+        with pytest.raises(SettingsError):
+            pipeline.map("second", same, executor="thread").execute()
+    assert before.left() == []
+
+
 class TestOperatorsAtWork:
     @pytest.mark.parametrize("most", [1, 2, 3])
     def test_never_more_than_allowed_and_none_is_stuck(self, most: int) -> None:

@@ -317,7 +317,11 @@ class Pipeline:
 
     def _begin(self, started: tuple[Run, Callable[[], Leftovers]]) -> tuple[Run, Callable[[], Leftovers]]:
         """A one-shot source is used up by a run that has been started."""
-        self._spend()
+        try:
+            self._spend()
+        except BaseException:
+            started[1]()
+            raise
         return started
 
     def _into(self, outputs: dict[str, list[Any]], run: Run) -> Iterator[Batch]:
@@ -405,12 +409,7 @@ class Pipeline:
         run_id = f"{self.name}-{next(_numbers)}"
         deadline_s = None if timeout_s is None else monotonic() + timeout_s
         context = RunContext(run_id, executors, monitor.session(run_id), dispatcher, deadline_s, seed, loop)
-        plugins.plan_made(planned)
-        run: Run = chosen.start(planned, context)
-        plugins.observe(run, dispatcher)
-        with self._runs_lock:
-            self._runs.add(run)
-
+        runs: list[Run] = []
         names: list[str] = []
 
         def end(executor: Executor, until_s: float) -> None:
@@ -420,17 +419,28 @@ class Pipeline:
             names.clear()
             until_s = monotonic() + CLOSE_S
             with self._runs_lock:
-                self._runs.discard(run)
+                for run in runs:
+                    self._runs.discard(run)
             left = Leftovers()
             with ExitStack() as stack:  # all of it is closed, whatever raises
                 stack.callback(dispatcher.close, timeout_s=1.0)
                 stack.callback(context.session.close)
                 for executor in mine:
                     stack.callback(end, executor, until_s)
-                left += run.close()
+                for run in runs:
+                    left += run.close()
             return left + Leftovers(tuple(names))
 
-        return run, named_once(close)
+        try:
+            plugins.plan_made(planned)
+            runs.append(chosen.start(planned, context))
+            plugins.observe(runs[0], dispatcher)
+        except BaseException:  # what was made for it has nobody else to close it
+            close()
+            raise
+        with self._runs_lock:
+            self._runs.add(runs[0])
+        return runs[0], named_once(close)
 
     def _check_spent(self) -> None:
         """An iterator gives its items once: a second run would find it empty, in silence."""

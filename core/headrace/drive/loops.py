@@ -94,6 +94,7 @@ class GivenLoop:
         def end(task: asyncio.Task[Any]) -> None:
             self._awaited.discard(task)
             if task.cancelled():
+                coroutine.close()  # it was not begun, if the task was not
                 future.cancel()
             elif (error := task.exception()) is not None:
                 future.set_exception(error)

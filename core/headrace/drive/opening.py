@@ -58,6 +58,28 @@ def engine_of(
     is awaited in, if it is: then the consumer does nothing that takes long.
     """
     loops = _Loops(loop, threaded=linger_s is not None)
+    try:
+        return _engine_of(
+            plan, executors, ledger, loops, loop is None, linger_s, listen, deadline_s, most_at_work, run, seed
+        )
+    except BaseException:  # a stage that cannot be opened: the executors have others to close them
+        loops.close()
+        raise
+
+
+def _engine_of(
+    plan: Plan,
+    executors: Mapping[str, Executor],
+    ledger: Ledger,
+    loops: _Loops,
+    iterated: bool,
+    linger_s: float | None,
+    listen: Listen,
+    deadline_s: float | None,
+    most_at_work: int | None,
+    run: str,
+    seed: int,
+) -> Engine:
     network, lanes, inline = Network(DeadLetter.of, plan.window), {}, set()
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
     measured = any(isinstance(node, StageNode) and node.flow.max_bytes for node in plan.nodes)
@@ -85,7 +107,7 @@ def engine_of(
     for name in plan.ends:
         network.end(name)
     sinks = frozenset(name for name in plan.ends if isinstance(plan.node(name), GateNode))
-    caller = sinks if len(plan.ends) == 1 and loop is None else frozenset()
+    caller = sinks if len(plan.ends) == 1 and iterated else frozenset()
     return Engine(
         network,
         feeds,

@@ -117,7 +117,7 @@ async def set_up(kernel: Kernel) -> tuple[Kernel, list[Callable[[], Awaitable[An
             inside = await entered.__aenter__()  # type: ignore[attr-defined]
             mine.fn = inside if callable(inside) else entered
             teardowns.insert(0, lambda: entered.__aexit__(None, None, None))  # type: ignore[attr-defined]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HeadraceError(f"the setup of operator '{op.name}' raised {said(error)}") from error
     if not callable(mine.fn):
         raise HeadraceError(
