@@ -222,6 +222,15 @@ class TestFiles:
         assert path.read_text() == "0\n1\n2\n"
         assert stat.S_IMODE(path.stat().st_mode) == 0o640 and list(tmp_path.iterdir()) == [path]
 
+    def test_a_link_stays_one_and_a_new_file_has_the_mode_of_new_files(self, tmp_path: Path) -> None:
+        (tmp_path / "below").mkdir()
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path / "below/real")
+        numbers("serial", 1).sink("file", JsonLinesSink(link)).execute()
+        assert link.is_symlink() and (tmp_path / "below/real").read_text() == "0\n"
+        (tmp_path / "new").touch()
+        assert (tmp_path / "below/real").stat().st_mode == (tmp_path / "new").stat().st_mode
+
     def test_a_row_that_does_not_fit_is_an_error(self, tmp_path: Path) -> None:
         rows = [{"a": 1, "b": 2}, {"a": 1}]
         with pytest.raises(OperatorFailed, match=r"CsvSink.*lacks b"):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 from typing import Any
 
 from headrace.connectors.files import PATH, AnyPath
@@ -24,23 +24,17 @@ class _FileSink:
     def __init__(self, path: AnyPath) -> None:
         PATH.check(f"{type(self).__name__}.path", path)
         self.path = path
+        self._target = Path(self.path)  # where a symbolic link leads, which stays one
         self._file: Any = None
         self._part = ""
 
     def open(self) -> None:
-        self._end()  # of a former run, which nobody closed
-        target = Path(self.path)
-        self._file = NamedTemporaryFile(  # noqa: SIM115 - closed by `close`
-            "w",
-            encoding="utf-8",
-            newline="",
-            dir=target.parent,
-            prefix=f".{target.name}.",
-            suffix=".part",
-            delete=False,
-        )
-        self._part = self._file.name
-        os.chmod(self._part, _mode(target))
+        self._target = Path(os.path.realpath(self.path))
+        self._part = str(self._target.with_name(f".{self._target.name}.{token_hex(8)}.part"))
+        number = os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        self._file = open(number, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by `close`
+        with suppress(FileNotFoundError):
+            os.chmod(self._part, self._target.stat().st_mode & 0o7777)
 
     def close(self) -> None:
         """All that was written is on the disk."""
@@ -56,8 +50,8 @@ class _FileSink:
     def commit(self) -> None:
         """The run has ended well, and all its sinks are closed."""
         part, self._part = self._part, ""
-        os.replace(part, self.path)
-        directory = os.open(Path(self.path).parent, os.O_RDONLY)
+        os.replace(part, self._target)
+        directory = os.open(self._target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)  # that the name is the new file's is on the disk, too
         finally:
@@ -65,9 +59,6 @@ class _FileSink:
 
     def abort(self) -> None:
         """The run has not ended well; `close` was called before."""
-        self._end()
-
-    def _end(self) -> None:
         part, self._part = self._part, ""
         if part:
             with suppress(FileNotFoundError):
@@ -75,15 +66,6 @@ class _FileSink:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
-
-
-def _mode(target: Path) -> int:
-    """The mode of the file that is there, or that of a new one."""
-    with suppress(OSError):
-        return target.stat().st_mode & 0o7777
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 class JsonLinesSink(_FileSink):
