@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -273,7 +274,7 @@ class TestSQLite:
     @PROFILES
     def test_a_batch_is_there_whole_or_not_at_all(self, tmp_path: Path, profile: str) -> None:
         path = tmp_path / "numbers.db"
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute("CREATE TABLE numbers (n INTEGER CHECK (n <> 700))")
         pipeline = (
             numbers(profile)
@@ -284,17 +285,17 @@ class TestSQLite:
             pipeline.execute()
         result = caught.value.result
         assert result is not None
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
             there = [n for (n,) in database.execute("SELECT n FROM numbers ORDER BY n")]
         assert there == list(range(len(there))) and len(there) == result.report["store"].done <= 700
 
     def test_rows_as_dicts(self, tmp_path: Path) -> None:
         path = tmp_path / "numbers.db"
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute("CREATE TABLE numbers (n INTEGER)")
         sink = SQLiteSink(path, "INSERT INTO numbers VALUES (:n)")
         numbers("balanced").map("row", lambda n: {"n": n}).sink("store", sink).execute()
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
             assert database.execute("SELECT count(*), sum(n) FROM numbers").fetchone() == (1_000, 499_500)
 
 
@@ -326,7 +327,7 @@ except OperatorFailed as error:
 
 
 def stored(path: Path) -> list[int]:
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         return [n for (n,) in database.execute("SELECT n FROM items ORDER BY n")]
 
 
@@ -335,7 +336,7 @@ class TestTheWorst:
     def begin(self, tmp_path: Path, kind: str, way: str) -> tuple[Path, subprocess.Popen[str]]:
         path = tmp_path / "out"
         if kind == "sqlite":
-            with sqlite3.connect(path) as database:
+            with contextlib.closing(sqlite3.connect(path)) as database, database:
                 database.execute("CREATE TABLE items (n INTEGER, text TEXT)")
         else:
             path.write_text("old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sqlite3
@@ -111,10 +112,9 @@ class TestSql:
     @PROFILES
     def test_rows(self, tmp_path: Path, profile: str) -> None:
         path = tmp_path / "numbers.db"
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute("CREATE TABLE numbers (n INTEGER)")
             database.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(5_000)])
-        database.close()
         source = SqlQuery(partial(sqlite3.connect, path), "SELECT n FROM numbers WHERE n >= ? ORDER BY n", (10,))
         assert all_of(source, profile) == [(n,) for n in range(10, 5_000)]
         with Pipeline("read", profile).source("rows", source).map("same", tuple).stream() as stream:
