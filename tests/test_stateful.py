@@ -98,6 +98,15 @@ class TestReduceAndFold:
         assert numbers(profile).fold("text", lambda text, n: text + str(n), "").execute().outputs == ["0123456789"]
 
     @PROFILES
+    def test_of_a_part_there_is_none(self, profile: str) -> None:
+        """A total of what came before a failure could be taken for that of all."""
+        stored: list[int] = []
+        broken = numbers(profile, 10).map("inverse", lambda n: 1 // (5 - n)).fold("sum", operator.add, 0)
+        with pytest.raises(OperatorFailed, match="inverse"):
+            broken.sink("store", stored.append).execute()
+        assert stored == []
+
+    @PROFILES
     def test_of_nothing(self, profile: str) -> None:
         assert numbers(profile, 0).fold("sum", operator.add, 7).execute().outputs == [7]
         with pytest.raises(OperatorFailed, match="nothing to reduce"):

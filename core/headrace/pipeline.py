@@ -53,7 +53,8 @@ class Pipeline:
     profile    one word for the plugins and the aims: "balanced", "serial", one from a package, or a `Profile`
     window     most items between a stage's input and its output taken; None: the profile's
     max_bytes  the same in measured bytes; None: the profile's
-    fail_fast  whether the first operator that fails ends all at once; else other branches run to their end first
+    fail_fast  whether the operator that fails first in time ends all at once, also at an item that a `take` behind it
+               would have left out; else other branches run to their end first
     fuse       whether neighbours may become one stage, which saves a handover and changes nothing else
     """
 
@@ -168,8 +169,8 @@ class Pipeline:
 
     def reduce(self, name: str, fn: Callable[[Any, Any], Any], *, inputs: Inputs = None, **options: Any) -> Self:
         """One value of all items, in order: `fn(value, item)` of each, from the first item on. Without any item it
-        fails; `fold` has a value to begin with. The options are `on_error`, `retries`, `max_failures` and
-        `dead_letters` of `sink`; an item that fails leaves the value as it was."""
+        fails; `fold` has a value to begin with. If what it reads fails, no value is given. The options are `on_error`,
+        `retries`, `max_failures` and `dead_letters` of `sink`; an item that fails leaves the value as it was."""
         return self._add("reduce", name, inputs, fn=fn, **_few("reduce", name, options))
 
     def fold(
@@ -214,7 +215,8 @@ class Pipeline:
                 many as have come; or an object with `open()`, `write(items)`, which gets such lists, and `close()`,
                 which is always called once `open` was, whatever ends the run. It may have `commit()`, called when
                 the whole run has ended well and all its sinks are closed, and `abort()`, called after `close` in any
-                other case. `headrace.connectors` has ready ones.
+                other case. One method at a time is called, not always in the same thread. `headrace.connectors` has
+                ready ones.
 
         The other options are for functions of an item: what fails of a list ends the sink.
         """

@@ -63,6 +63,8 @@ class GateNode(Node):
             if reader.over:
                 self._ports.discard(port)
                 self._error = self._error or reader.error
+                if reader.error is not None:
+                    self.gate.broken()
                 self._do(partial(self.gate.end, port, now_s))
                 return True
         if self._due_s is not None and now_s >= self._due_s:

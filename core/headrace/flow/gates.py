@@ -77,6 +77,9 @@ class Gate:
         """It is `due_s`, or later."""
         return Step()
 
+    def broken(self) -> None:
+        """An input failed: what has come in is not all that there was. Before the `end` of its port."""
+
     def end(self, port: int, now_s: float) -> Step:
         """No more will come in at `port`."""
         return Step()

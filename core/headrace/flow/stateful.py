@@ -115,6 +115,7 @@ class FoldGate(SinkGate):
     """One value of all items: `fn(value, item)` of each in turn, from a copy of `initial` on, or from the first item.
 
     An item that fails leaves the value as it was. The value has the index of the first item, or 0 if there was none.
+    When an input failed there is none: the value of a part could be taken for the whole.
     """
 
     def __init__(self, account: Account, op: Op, passing: tuple[type[BaseException], ...], initial: Any, ports: int):
@@ -124,7 +125,10 @@ class FoldGate(SinkGate):
         self._two: Any = fn
         self._value: Any = NOTHING if initial is NOTHING else deepcopy(initial)
         self._index: Path | None = None
-        self._given = False
+        self._over = False  # given, or never to be
+
+    def broken(self) -> None:
+        self._over = True
 
     def _fold(self, item: Any) -> None:
         self._value = item if self._value is NOTHING else self._two(self._value, item)
@@ -133,9 +137,9 @@ class FoldGate(SinkGate):
         if self._index is None and self._todo:
             self._index = self._todo[0][1].index[0]
         step = super()._go_on(now_s)
-        if self._open or self._todo or step.error is not None or self._given:
+        if self._open or self._todo or step.error is not None or self._over:
             return step
-        self._given = True
+        self._over = True
         if self._value is NOTHING:
             why = "there was nothing to reduce; `fold` begins with a value of its own"
             step.error = OperatorFailed(self._op.name, None, None, why)
