@@ -23,7 +23,7 @@ from thread_peers import Maker
 
 SERVER = Path(__file__).with_name("slow_server.py")
 AT_ONCE, TAKES_S = (500, 50), (1.0, 0.05)  # with --quick the second
-PER_S, BURST_S = (400, 800), 0.02  # the bucket of `rate_limit` holds what comes in that time
+PER_S, BURST_S = (400, 400), 0.02  # the bucket of `rate_limit` holds what comes in that time
 Fetch = Callable[[int], Awaitable[int]]
 
 

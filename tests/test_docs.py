@@ -49,8 +49,9 @@ def test_the_figures_are_those_that_the_benchmark_wrote(monkeypatch: pytest.Monk
     rows = [set(document["rows"]) for document in documents]
     assert rows == [
         {"A1", "A2", "A3", "A4", "A5", "A7"},
+        {"A2c", "A3c", "A4c"},
         {"B1", "B2", "B3", "B4", "B5", "B7", "B8"},
-        {"C2", "C3-2", "C3-4", "C3-8", "C4"},
+        {"C1", "C2", "C3-2", "C3-4", "C3-8", "C4", "C5", "C6", "C6-rate"},
     ]
     page = readme.README.read_text()
     assert readme.put_into(page, readme.figures(documents)) == page
