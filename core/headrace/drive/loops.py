@@ -17,6 +17,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Protocol
 
+from headrace.drive.fine_loop import new_loop
+
 CLOSE_S = 1.0
 """Seconds that coroutines have to end once they were cancelled."""
 
@@ -137,7 +139,7 @@ class OwnLoop(GivenLoop):
     """A loop in a daemon thread."""
 
     def __init__(self, name: str = "headrace-loop") -> None:
-        super().__init__(asyncio.new_event_loop())
+        super().__init__(new_loop())
         self._thread = threading.Thread(target=copy_context().run, args=(self._turn,), name=name, daemon=True)
         self._thread.start()
 
@@ -167,7 +169,7 @@ class CallerLoop:
     def run(self, coroutine: Coroutine[Any, Any, Any], *, last: bool = False) -> Any:
         if self._loop is None and self._aside is None:
             if _running() is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = new_loop()
             else:
                 self._aside = OwnLoop()
         if self._aside is None and _running() is not None:
