@@ -78,8 +78,9 @@ class TestLines:
     def test_what_is_wrong_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "bad.txt"
         path.write_bytes(b"good\n\xff\n")
-        with pytest.raises(OperatorFailed, match="UnicodeDecodeError"):
-            all_of(Lines(path))
+        for source in (Lines(path), CsvRows(path, fields=["text"]), JsonLines(path)):
+            with pytest.raises(OperatorFailed, match=r"bad.txt: 'utf-8' codec can't decode byte 0xff"):
+                all_of(source)
         assert all_of(Lines(path, encoding="latin-1")) == ["good", "ÿ"]
 
 
@@ -96,6 +97,14 @@ class TestRecords:
         path = tmp_path / "data.csv"
         path.write_text(f"a,b\n1,2\n{row}\n")
         with pytest.raises(OperatorFailed, match=r"data.csv, line 3: \d values for 2 fields: a, b"):
+            all_of(CsvRows(path))
+
+    def test_csv_with_empty_lines_and_without_the_closing_quote(self, tmp_path: Path) -> None:
+        path = tmp_path / "data.csv"
+        path.write_text("a\n\n1\n\n")
+        assert all_of(CsvRows(path)) == [{"a": "1"}]
+        path.write_text('a\n1\n"2\n')
+        with pytest.raises(OperatorFailed, match=r"data.csv, line 3: unexpected end of data"):
             all_of(CsvRows(path))
 
     @PROFILES

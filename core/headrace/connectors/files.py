@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from glob import iglob
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from attrs import field, frozen
 
@@ -74,6 +75,16 @@ class Lines:
 
     def __call__(self) -> Iterator[str]:
         for path in self.paths:
-            with open(path, encoding=self.encoding) as file:
+            with reading(path, self.encoding) as file:
                 for line in file:
                     yield line.removesuffix("\n")
+
+
+@contextmanager
+def reading(path: AnyPath, encoding: str, *, newline: str | None = None) -> Iterator[TextIO]:
+    """The open file. What cannot be decoded is a ValueError that names it."""
+    with open(path, encoding=encoding, newline=newline) as file:
+        try:
+            yield file
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: {error}") from error
