@@ -12,25 +12,30 @@ So a listener that is slow or hangs holds up the run; for a debugger, and for te
 
 from __future__ import annotations
 
-import logging
 import threading
-import traceback
-import warnings
 from collections import deque
 from collections.abc import Callable
+from itertools import count
+from time import monotonic, time
 from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, shorten
+from headrace.events import EventAccount
 from headrace.hookspecs import hookimpl
-from headrace.settings import function, or_none, whole_number
+from headrace_events.counts import Counts, account
+from headrace_events.listening import awaits, check, name_of, warn, where
+from headrace_events.records import Stream
+from headrace_events.table import Tables
 
 HEADRACE_API = 1
 
-_log = logging.getLogger("headrace.events")
-
 
 class InlineSubscription:
-    """One listener and what it wants to hear. `failed` counts the calls in which it raised."""
+    """One listener and what it wants to hear.
+
+    failed   the events that it raised on
+    account  what became of the events, by type
+    """
 
     def __init__(
         self,
@@ -39,8 +44,8 @@ class InlineSubscription:
         types: tuple[type, ...],
         batch: bool,
     ) -> None:
-        self.failed = 0
         self.listener = listener
+        self.counts: dict[type, Counts] = {}
         self.types = types
         self.batch = batch
         self.active = True
@@ -51,9 +56,25 @@ class InlineSubscription:
         self.active = False
         self._cancel(self)
 
+    @property
+    def failed(self) -> int:
+        return sum(each.failed for each in tuple(self.counts.values()))
+
+    @property
+    def account(self) -> tuple[EventAccount, ...]:
+        """What became of the events, by type: none is ever dropped, or waits."""
+        return account(name_of(self.listener), self.counts)
+
+    def count(self, type: type, *, failed: bool) -> None:
+        """What became of an event. Under the dispatcher's lock."""
+        counts = self.counts.setdefault(type, Counts())
+        counts.emitted += 1
+        counts.delivered += not failed
+        counts.failed += failed
+
     def __repr__(self) -> str:
         heard = ", ".join(type.__name__ for type in self.types) or "all events"
-        return f"<InlineSubscription {_name(self.listener)} to {heard}, failed {self.failed}>"
+        return f"<InlineSubscription {name_of(self.listener)} to {heard}, failed {self.failed}>"
 
 
 class _Table:
@@ -84,6 +105,7 @@ class InlineDispatcher:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._table = _Table()
+        self._tables: Tables[tuple[Stream, Callable[[], int]]] = Tables(lambda stream, _: (stream, count().__next__))
         self._waiting = threading.local()
         self._closed = False
 
@@ -95,22 +117,29 @@ class InlineDispatcher:
         With `batch` it gets lists: here always of one event. `max_pending` bounds what waits for a listener, and is
         never reached here, where nothing waits.
         """
-        function(of="a function of one event").check("listener", listener)
-        or_none(whole_number(at_least=1, of="events")).check("max_pending", max_pending)
-        for wanted in types:
-            if not isinstance(wanted, type):
-                raise SettingsError(f"types must be classes of events; got {shorten(wanted)}")
+        check(listener, types, batch, max_pending)
+        if awaits(listener):
+            raise SettingsError(
+                f"listener {name_of(listener)} is a coroutine function, which the dispatcher 'inline' has no loop for; "
+                "a plain function, or the dispatcher 'buffered' would do"
+            )
         subscription = InlineSubscription(self._drop, listener, types, batch)
         with self._lock:
             if self._closed:
-                raise HeadraceError(f"{_name(listener)} cannot subscribe: the dispatcher is closed")
+                raise HeadraceError(f"{name_of(listener)} cannot subscribe: the dispatcher is closed")
             self._table = _Table((*self._table.subscriptions, subscription))
         return subscription
 
     def notify(self, type: type, /, **attributes: Any) -> None:
         """Tell that an event of `type` happened; it is built only if somebody listens."""
         if self._table.hearers(type):
-            self.emit(type(**attributes))
+            stream, number = self._tables.mine()[type]
+            at_s = monotonic()
+            self.emit(stream.event((at_s, number(), attributes), time() - at_s))
+
+    def hears(self, type: type) -> bool:
+        """Whether anybody hears events of this type."""
+        return bool(self._table.hearers(type))
 
     def emit(self, event: Any) -> None:
         waiting: deque[Any] | None = getattr(self._waiting, "events", None)
@@ -123,6 +152,10 @@ class InlineDispatcher:
                 self._tell_all(waiting.popleft())
         finally:
             del self._waiting.events
+
+    def account(self) -> tuple[EventAccount, ...]:
+        """What became of the events, for each listener that there is and each type that it was to hear."""
+        return tuple(row for subscription in self._table.subscriptions for row in subscription.account)
 
     def flush(self, timeout_s: float) -> bool:
         """True: what this thread emitted has been heard, unless it is a listener that asks."""
@@ -150,32 +183,19 @@ class InlineDispatcher:
                     subscription.listener([event] if subscription.batch else event)
                 except Exception as error:
                     self._failed(subscription, event, error)
+                else:
+                    with self._lock:
+                        subscription.count(type(event), failed=False)
 
     def _failed(self, subscription: InlineSubscription, event: Any, error: Exception) -> None:
         with self._lock:
-            subscription.failed += 1
-            first = subscription.failed == 1
+            first = not subscription.failed
+            subscription.count(type(event), failed=True)
         if first:
-            _warn(
-                f"listener {_name(subscription.listener)} raised {shorten(error)} on {type(event).__name__}, at "
-                f"{_where(error)}. The run goes on; further failures of this listener are only counted"
+            warn(
+                f"listener {name_of(subscription.listener)} raised {shorten(error)} on {type(event).__name__}, at "
+                f"{where(error)}. The run goes on; further failures of this listener are only counted"
             )
-
-
-def _name(listener: object) -> str:
-    return getattr(listener, "__qualname__", None) or shorten(listener)
-
-
-def _where(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}:{last.lineno}"
-
-
-def _warn(message: str) -> None:
-    try:
-        warnings.warn(message, RuntimeWarning, stacklevel=5)
-    except RuntimeWarning:
-        _log.error(message)  # where warnings are made errors, it must still not reach who emits
 
 
 @hookimpl

@@ -1,0 +1,46 @@
+"""What dispatchers have in common about listeners: who may subscribe, what they are called, what is said of errors."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+import warnings
+from typing import Any
+
+from headrace.errors import SettingsError, shorten
+from headrace.settings import flag, function, or_none, whole_number
+
+_log = logging.getLogger("headrace.events")
+
+
+def check(listener: Any, types: tuple[Any, ...], batch: Any, max_pending: Any) -> None:
+    """Refuse what `subscribe` cannot take, in words."""
+    function(of="a function of one event").check("listener", listener)
+    for wanted in types:
+        if not isinstance(wanted, type):
+            raise SettingsError(f"types must be classes of events; got {shorten(wanted)}")
+    flag().check("batch", batch)
+    or_none(whole_number(at_least=1, of="events")).check("max_pending", max_pending)
+
+
+def awaits(listener: Any) -> bool:
+    """Whether it is a coroutine function, or called as one."""
+    return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(type(listener).__call__)
+
+
+def name_of(listener: object) -> str:
+    return getattr(listener, "__qualname__", None) or shorten(listener)
+
+
+def where(error: BaseException) -> str:
+    """The line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no line that is known"
+
+
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    try:
+        warnings.warn(message, category, stacklevel=5)
+    except Warning:
+        _log.error(message)  # where warnings are made errors, it must still not reach who emits
