@@ -13,11 +13,13 @@ from headrace.errors import HeadraceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
     from typing import Any
 
     from headrace.batch import Path, Where
+
+    Told = Callable[..., None]
 
 
 class Current:
@@ -71,6 +73,14 @@ class Current:
             self._rng = index, Random(f"{self._seed} {self.operator} {index!r}")
         return self._rng[1]
 
+    def notify(self, type: type, /, **attributes: Any) -> None:
+        """Tell those who listen to the run's events that an event of `type` happened; `run` and `operator` are filled
+        in where it has them. From a worker process it travels home with the item's result, so that what has to run
+        again is told once; what cannot be pickled arrives as its `repr`."""
+        if hasattr(type, "lifecycle"):  # a headrace.events.Event, which this module cannot import
+            attributes = {"run": self.run, "operator": self.operator, **attributes}
+        tell(self.run, type, attributes)
+
     def __repr__(self) -> str:
         return f"<Current: operator '{self.operator}' at item {self.index}, attempt {self.attempt}, run '{self.run}'>"
 
@@ -94,3 +104,26 @@ def enter(here: Current | None) -> Current | None:
     before = _here.get()
     _here.set(here)
     return before
+
+
+dispatchers: dict[str, Told] = {}
+"""What tells an event to who listens, by the run, or by the key that something has which was sent to a worker."""
+_home: Told | None = None
+
+
+def tell(key: str, type: type, attributes: dict[str, Any]) -> None:
+    """Tell an event to those who listen under `key`; in a worker process: at home. Nobody may be there any more."""
+    if _home is not None:
+        _home(key, type, attributes)
+    elif (told := dispatchers.get(key)) is not None:
+        told(type, **attributes)
+
+
+def live_away(home: Told) -> None:
+    """This is a worker process: what is told goes through `home(key, type, attributes)`."""
+    global _home
+    _home = home
+
+
+def lives_away() -> bool:
+    return _home is not None

@@ -123,12 +123,14 @@ class WorkerLost(HeadraceError):
 
     `how` says how it ended. `started` tells whether it had begun with the batch, `at` the position in the batch of the
     item that it was at, where that is known: as many as there are items, if it was through with them all. `kept` is a
-    BatchResult of what it had handed over before, or None.
+    BatchResult of what it had handed over before, or None. `worker` is its name, as in `BatchResult.worker`.
     """
 
-    def __init__(self, how: str, started: bool = True, at: int | None = None, kept: Any = None) -> None:
-        super().__init__(how, started, at, kept)
-        self.how, self.started, self.at, self.kept = how, started, at, kept
+    def __init__(
+        self, how: str, started: bool = True, at: int | None = None, kept: Any = None, worker: str = ""
+    ) -> None:
+        super().__init__(how, started, at, kept, worker)
+        self.how, self.started, self.at, self.kept, self.worker = how, started, at, kept, worker
 
     def __str__(self) -> str:
         return self.how

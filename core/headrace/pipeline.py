@@ -16,9 +16,11 @@ from weakref import WeakSet
 
 from headrace import plugins
 from headrace.batch import Batch, order_key
+from headrace.context import dispatchers
 from headrace.contracts import Executor, Leftovers, Run, RunContext, Runner
 from headrace.drive import CLOSE_S, LAST_S, Stream, checked_origin, named_once, owned
 from headrace.errors import GraphError, HeadraceError, PluginError, SettingsError, shorten
+from headrace.events.wanted import Wanted
 from headrace.flow.writer import Writer
 from headrace.graph import Graph
 from headrace.operators import NO_FILL, OperatorOptions, Retry, check_options, checked, is_awaited, name_of
@@ -83,6 +85,7 @@ class Pipeline:
         self._max_bytes = max_bytes
         self._graph = Graph()
         self._spent: str | None = None  # the source that a run has used up
+        self._wanted: list[Wanted] = []
 
     # building
 
@@ -425,6 +428,7 @@ class Pipeline:
                     self._runs.discard(run)
             left = Leftovers()
             with ExitStack() as stack:  # all of it is closed, whatever raises
+                stack.callback(dispatchers.pop, run_id, None)
                 stack.callback(dispatcher.close, timeout_s=1.0)
                 stack.callback(context.session.close)
                 for executor in mine:
@@ -434,6 +438,9 @@ class Pipeline:
             return left + Leftovers(tuple(names))
 
         try:
+            for wanted in self._wanted:
+                dispatcher.subscribe(wanted.listener, *wanted.types, batch=wanted.batch, max_pending=wanted.max_pending)
+            dispatchers[run_id] = dispatcher.notify
             plugins.plan_made(planned)
             runs.append(chosen.start(planned, context))
             plugins.observe(runs[0], dispatcher)
@@ -472,6 +479,31 @@ class Pipeline:
         )
 
     # looking
+
+    def on(
+        self,
+        types: type | Iterable[type],
+        listener: Callable[[Any], Any],
+        *,
+        batch: bool = False,
+        max_pending: int | None = None,
+    ) -> Self:
+        """Call `listener` with the events of these types (one, or several; `headrace.events.Event` is all of them) of
+        each run from the next one on.
+
+            pipeline.on(ItemFailed, lambda event: print(event.operator, event.index, event.error))
+
+        It is called off the run's path, so that a listener that is slow, hangs or raises changes nothing for the run;
+        under the profile "serial" in the run's own thread, whose time it takes. A coroutine function will do, but not
+        under "serial".
+
+        batch        it gets sequences of events, all that wait
+        max_pending  most events that may wait for it; None: 10,000. Further ones push out the oldest, but none that tells
+                     of the begin or the end of the run and of its operators
+        """
+        given = (types,) if isinstance(types, type) or not isinstance(types, Iterable) else tuple(types)
+        self._wanted.append(Wanted(listener, given, batch=batch, max_pending=max_pending))
+        return self
 
     def describe(self) -> str:
         """The graph, a line per operator: what it reads, what it runs on, its window. Starts nothing."""

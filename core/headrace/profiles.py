@@ -44,7 +44,12 @@ SHIPPED = {
         coroutines=PluginRef("serial"),
         linger_s=None,
     ),
-    "balanced": Profile(name="balanced", runner=PluginRef("threads"), executor=PluginRef("thread")),
+    "balanced": Profile(
+        name="balanced",
+        runner=PluginRef("threads"),
+        executor=PluginRef("thread"),
+        dispatcher=PluginRef("buffered"),
+    ),
 }
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from headrace.batch import BatchResult, Failure
     from headrace.drive.booker import Come
+    from headrace.drive.reporter import Reporter
     from headrace.drive.turns import Turns
     from headrace.flow.nodes import Node
     from headrace.flow.outlet import Reader
@@ -61,6 +62,9 @@ FIRST_S = 0.001
 PATIENCE_S = 1.5
 """Seconds that the end waits for what is held inside the user's code: the pool of threads must be gone half a second
 later, too."""
+
+HELD_S = 0.01
+"""A source that waits longer than this for credit is held back."""
 
 LATE_S = 0.001
 """What falls due less than this before the clock looks anyway does not wake it."""
@@ -95,6 +99,7 @@ class Engine:
     linger_s longest that an item waits for a later one; None: no thread is begun, all is done by the consumer
     deadline_s  when the consumer gets PipelineTimeout (monotonic clock)
     caller   nodes whose work the consumer's thread does, although there are threads
+    reporter tells what goes on, if anybody is to hear it
     loops    the event loops of the run, which are closed with it
     turns    who may be at work, where not all may at once
     """
@@ -112,6 +117,7 @@ class Engine:
         fail_fast: bool = False,
         deadline_s: float | None = None,
         listen: Listen | None = None,
+        reporter: Reporter | None = None,
         loops: Loops | None = None,
         turns: Turns | None = None,
     ) -> None:
@@ -126,6 +132,7 @@ class Engine:
         self._fail_fast = fail_fast
         self._deadline_s = deadline_s
         self._listen = listen
+        self._reporter = reporter
         self._loops = loops
         self._turns = turns
         self._context = contextvars.copy_context()
@@ -334,6 +341,8 @@ class Engine:
                 work.append(submit)
         for job in jobs:
             self._hand(job.node, partial(self._step, job))
+        if self._reporter is not None:
+            work[:0] = self._report(self._reporter, now_s)
         for source in tuple(self._waiting):
             if not source.open or source.wanted():
                 self._pullers[source].notify()
@@ -344,6 +353,18 @@ class Engine:
             if due_s is not None and due_s < self._clock_until_s - LATE_S:
                 self._wake_clock()
         return work
+
+    def _report(self, reporter: Reporter, now_s: float) -> list[Work]:
+        """Note what has come of it; gives what is to be done to tell it, which comes before all else."""
+        if self._network.clogs:
+            clogs, self._network.clogs = self._network.clogs, []
+            for node, waiting in clogs:
+                if waiting:
+                    reporter.held(node.operators[-1], now_s, waiting)
+                else:
+                    reporter.freed(node.operators[-1], now_s)
+        reporter.look(now_s)
+        return [reporter.tell] if reporter.news else []
 
     def _serves(self) -> bool:
         """Whether the consumer, who waits, should be woken now."""
@@ -428,10 +449,15 @@ class Engine:
             return self._settle()
 
     def _settled_one(self, node: StageNode, sent: Sent, result: BatchResult) -> None:
+        if not node.flow.expects(sent):  # it has run out of time
+            return
+        now_s = monotonic()
+        if self._reporter is not None:
+            self._reporter.completed(node, result, now_s)
         if self._cancelled:
             node.flow.book(sent, result)  # nobody takes it, but it was done
-        elif node.flow.expects(sent):  # else it has run out of time
-            node.finished(sent, result, monotonic())
+        else:
+            node.finished(sent, result, now_s)
 
     def _given_up(self, node: StageNode, sent: Sent) -> list[Work]:
         """The executor cancelled a batch, and may hold a lock that a submit needs, as ThreadPoolExecutor.shutdown does:
@@ -446,6 +472,8 @@ class Engine:
         with self._lock:
             if self._cancelled or not node.flow.expects(sent):
                 return []
+            if self._reporter is not None:
+                self._reporter.lost(node, getattr(error, "worker", ""), str(error).partition("\n")[0])
             node.lost(sent, error, monotonic())
             return self._settle()
 
@@ -528,15 +556,39 @@ class Engine:
 
     def _credit(self, node: SourceNode) -> int:
         """Wait for credit, and say how many items to pull; 0 if no more are wanted."""
-        with self._lock:
-            while not self._cancelled and node.open:
-                if granted := node.reserve():
-                    self._watch_pull(granted)
-                    return granted
-                self._waiting.add(node)
-                self._pullers[node].wait()
-                self._waiting.discard(node)
+        held = False  # for so long that it is worth telling
+        while True:
+            with self._lock:
+                until_s = None if held or self._reporter is None else monotonic() + HELD_S
+                granted = self._wait_for_credit(node, until_s)
+                if self._reporter is not None:
+                    self._note_held(self._reporter, node, held, granted)
+            if self._reporter is not None and self._reporter.news:
+                self._reporter.tell()
+            if granted is not None:
+                return granted
+            held = True
+
+    def _wait_for_credit(self, node: SourceNode, until_s: float | None) -> int | None:
+        """The same; None if there is still none at `until_s`."""
+        while not self._cancelled and node.open:
+            if granted := node.reserve():
+                self._watch_pull(granted)
+                return granted
+            left_s = None if until_s is None else until_s - monotonic()
+            if left_s is not None and left_s <= 0:
+                return None
+            self._waiting.add(node)
+            self._pullers[node].wait(left_s)
+            self._waiting.discard(node)
         return 0
+
+    def _note_held(self, reporter: Reporter, node: SourceNode, held: bool, granted: int | None) -> None:
+        """A source that gets its credit late, time and again, stays held back; one that gets it at once is free."""
+        if granted is None:
+            reporter.held(node.name, monotonic())
+        elif not held:
+            reporter.freed(node.name, monotonic())
 
     def _collect(self, node: SourceNode, *, over: bool) -> None:
         """Hand on what a pull has brought so far; `over` tells that it is done."""
@@ -594,6 +646,8 @@ class Engine:
                 batch.cut()
             for sent, result in stage.flow.expired(now_s):
                 work.append(partial(self._abandon, stage, sent.batch))
+                if self._reporter is not None:
+                    self._reporter.lost(stage, "", "it was at an item for longer than timeout_s, and is left to itself")
                 stage.finished(sent, result, now_s)
         self._network.tick(now_s)
         return work

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from headrace.contracts import Lane
     from headrace.drive.loops import RunLoops
+    from headrace.drive.reporter import Reporter
     from headrace.flow.ledger import Account
 
 LIMIT = 2
@@ -49,18 +50,31 @@ def engine_of(
     run: str = "",
     seed: int = 0,
     loop: AbstractEventLoop | None = None,
+    reporter: Reporter | None = None,
 ) -> Engine:
     """What runs `plan`, with an account in `ledger` for each node. Nothing is pulled before it is asked for outputs.
 
     `most_at_work` bounds the operators that run at once; None: any number. `run` and `seed` are what
     `headrace.current()` tells. `listen` is called with every failure, retries included, in the thread of the consumer.
     With `linger_s=None` no thread is begun; what has no workers is done by the consumer. `loop` is the one that the run
-    is awaited in, if it is: then the consumer does nothing that takes long.
+    is awaited in, if it is: then the consumer does nothing that takes long. `reporter` tells what goes on, if it is to
+    be told.
     """
     loops = _Loops(loop, threaded=linger_s is not None)
     try:
         return _engine_of(
-            plan, executors, ledger, loops, loop is None, linger_s, listen, deadline_s, most_at_work, run, seed
+            plan,
+            executors,
+            ledger,
+            loops,
+            loop is None,
+            linger_s,
+            listen,
+            deadline_s,
+            most_at_work,
+            run,
+            seed,
+            reporter,
         )
     except BaseException:  # a stage that cannot be opened: the executors have others to close them
         loops.close()
@@ -79,6 +93,7 @@ def _engine_of(
     most_at_work: int | None,
     run: str,
     seed: int,
+    reporter: Reporter | None,
 ) -> Engine:
     network, lanes, inline = Network(DeadLetter.of, plan.window), {}, set()
     readers = Counter([*plan.ends, *(name for node in plan.nodes for name in node.inputs)])
@@ -119,6 +134,7 @@ def _engine_of(
         fail_fast=plan.fail_fast,
         deadline_s=deadline_s,
         listen=listen,
+        reporter=reporter,
         loops=loops,
         turns=Turns(most_at_work) if most_at_work is not None else None,
     )

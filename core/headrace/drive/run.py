@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from headrace.drive.opening import engine_of
-from headrace.events import ItemFailed, ItemRetried, OperatorFinished, PipelineFinished, PipelineStarted
+from headrace.drive.reporter import Reporter
+from headrace.errors import said
+from headrace.events import (
+    ItemFailed,
+    ItemRetried,
+    OperatorFinished,
+    OperatorStarted,
+    PipelineFinished,
+    PipelineStarted,
+)
 from headrace.flow.ledger import Ledger
+from headrace.plan import GateNode
 from headrace.report import DeadLetter, RunReport, run_report
 
 if TYPE_CHECKING:
@@ -38,12 +49,15 @@ class PlanRun:
         self._took_s: float | None = None
         self._cause: BaseException | None = None
         self._items = 0
+        self._unheard = False  # whether the dispatcher has raised, which is warned of once
+        self._reporter = Reporter(self._notify, self._progress, monotonic())
         self._engine = engine_of(
             plan,
             context.executors,
             self._ledger,
             linger_s=linger_s,
             listen=self._listen,
+            reporter=self._reporter,
             deadline_s=context.deadline_s,
             run=context.run_id,
             seed=context.seed,
@@ -76,6 +90,8 @@ class PlanRun:
         if self._began_s is None:
             self._began_s = monotonic()
             self._notify(PipelineStarted, pipeline=self._plan.name, profile=self._plan.profile)
+            for name, (kind, executor) in self._plan.made_of().items():
+                self._notify(OperatorStarted, operator=name, kind=kind, executor=executor)
         try:
             piece = take()
         except StopIteration:
@@ -106,6 +122,8 @@ class PlanRun:
         if self._took_s is not None:
             return
         self._took_s = 0.0 if self._began_s is None else monotonic() - self._began_s
+        self._reporter.end(monotonic())
+        self._reporter.tell()
         for stats in self.snapshot().operators:
             self._notify(
                 OperatorFinished,
@@ -145,8 +163,23 @@ class PlanRun:
         else:
             self._notify(ItemFailed, item=failure.item, verdict=failure.verdict, **facts)
 
-    def _notify(self, type: type, **attributes: object) -> None:
-        self._context.dispatcher.notify(type, run=self._context.run_id, **attributes)
+    def _notify(self, type: type, /, **attributes: object) -> None:
+        try:
+            self._context.dispatcher.notify(type, run=self._context.run_id, **attributes)
+        except Exception as error:
+            if not self._unheard:
+                self._unheard = True
+                message = f"{self._context.dispatcher!r} raised {said(error)} on {type.__name__}; the run goes on"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _progress(self) -> dict[str, int]:
+        """The items that each end has given, or that a sink there has taken."""
+        progress = {}
+        for name in self._plan.ends:
+            tally = self._ledger.accounts[name].tallies[-1]
+            sink = isinstance(node := self._plan.node(name), GateNode) and node.kind == "sink"
+            progress[name] = tally.done if sink else tally.emitted
+        return progress
 
     def snapshot(self) -> RunReport:
         wall_s = self._took_s

@@ -119,8 +119,8 @@ class BatchCompleted(Event):
 
 @frozen(kw_only=True)
 class BatchSizeChanged(Event):
-    """A stage cuts its batches to another number of items, as items have become dearer or cheaper: told with the
-    `BatchCompleted` of that stage."""
+    """A stage cuts its batches to another number of items, by more than a quarter, as items have become dearer or
+    cheaper: told with the `BatchCompleted` of that stage."""
 
     size: int = 0
     before: int = 0

@@ -38,6 +38,8 @@ class Network:
     window          most failures and dead letters of a gate that wait
     submits, jobs   what the shell has to do after `settle`: it takes all of it out
     failures        items that raised and have not been told of, with the stage whose credit they hold
+    clogs           stages whose window has filled with outputs that nobody takes, with their number; 0: it is half
+                    empty again. The shell takes all of it out
     errors          what ended nodes, each once, the first first
     consumer_waits  set by the shell: the consumer has nothing, and waits
     """
@@ -50,6 +52,7 @@ class Network:
         self.submits: list[tuple[StageNode, Sent]] = []
         self.jobs: list[Job] = []
         self.failures: list[tuple[StageNode | GateNode, Failure]] = []
+        self.clogs: list[tuple[StageNode, int]] = []
         self.errors: list[BaseException] = []
         self.consumer_waits = False
         self._touched: dict[Node, None] = {}

@@ -230,6 +230,7 @@ class StageNode(Node):
         self.flow = flow
         self.source: SourceNode | None = None
         self._capacity = capacity
+        self._clogged = False  # its outputs are not taken, and the window was not half empty since
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -244,6 +245,17 @@ class StageNode(Node):
             self.network.submits.append((self, sent))
         if flow.exhausted and not flow.ready:
             self._end()
+        self._look_behind()
+
+    def _look_behind(self) -> None:
+        window = self.flow.window
+        if self._clogged:
+            if 2 * window.used <= window.items:
+                self._clogged = False
+                self.network.clogs.append((self, 0))
+        elif window.used >= window.items and (waiting := self.flow.clogged):
+            self._clogged = True
+            self.network.clogs.append((self, waiting))
 
     def _fill(self, eager: Eager) -> None:
         flow = self.flow

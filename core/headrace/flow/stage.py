@@ -144,6 +144,16 @@ class StageFlow:
         return self._account.operators
 
     @property
+    def batch_size(self) -> int:
+        """Items that a batch should have, as things are."""
+        return self._sizing.size
+
+    @property
+    def clogged(self) -> int:
+        """Outputs that nobody takes, if they are all that there is room for; else 0."""
+        return 0 if self._running or self.window.room else self._untaken
+
+    @property
     def open(self) -> bool:
         """Whether more input is wanted."""
         return not self._ended

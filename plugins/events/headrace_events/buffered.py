@@ -40,6 +40,7 @@ from headrace.settings import seconds, whole_number
 from headrace_events.dispatcher import AsyncSettings
 from headrace_events.listening import name_of, warn
 from headrace_events.records import Chunk, Record, Stream, by_time, until
+from headrace_events.remote import reduced
 from headrace_events.table import Table, Tables
 
 HEADRACE_API = 1
@@ -97,7 +98,8 @@ class BufferedEventNotifier:
                 each event goes to its queues at once
 
     What was told is handed on by count, by time, by `flush` and `close`, and at the end of the interpreter. `close`
-    leaves the dispatcher open. The child of a `fork` begins without events.
+    leaves the dispatcher open. The child of a `fork` begins without events. It may travel to worker processes of
+    Headrace: what is told there is told here.
     """
 
     def __init__(
@@ -188,6 +190,7 @@ class BufferedEventNotifier:
         """As the dispatcher does it."""
         if self._closed:
             raise HeadraceError(f"{name_of(listener)} cannot subscribe: the dispatcher is closed")
+        self.drain()  # which it does not hear
         subscription = self._dispatcher.subscribe(listener, *types, batch=batch, max_pending=max_pending)
         self.rewire()
         return subscription
@@ -251,6 +254,9 @@ class BufferedEventNotifier:
     def account(self) -> Any:
         """As the dispatcher tells it."""
         return self._dispatcher.account()
+
+    def __reduce__(self) -> Any:
+        return reduced(self)
 
     def __enter__(self) -> Self:
         return self

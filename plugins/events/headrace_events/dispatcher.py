@@ -29,11 +29,13 @@ from attrs import field, frozen
 
 from headrace.errors import HeadraceError, LeftoversWarning
 from headrace.events import EventAccount, EventQueueFull
+from headrace.events.wanted import Wanted
 from headrace.hookspecs import hookimpl
 from headrace.settings import choice, seconds, whole_number
-from headrace_events.listening import awaits, check, warn
+from headrace_events.listening import warn
 from headrace_events.pool import Pool
 from headrace_events.records import Chunk, Stream
+from headrace_events.remote import reduced
 from headrace_events.subscription import AsyncSubscription
 from headrace_events.table import Tables
 
@@ -72,7 +74,8 @@ class AsyncEventDispatcher:
 
     `account()` tells what became of each event. Nothing that a listener does reaches an emitter, or another listener.
     Close it, or use it as a context manager; at the end of the interpreter what was emitted is still delivered. The
-    child of a `fork` begins with the listeners and without events.
+    child of a `fork` begins with the listeners and without events. It may travel to worker processes of Headrace: what
+    is told there is told here.
     """
 
     def __init__(
@@ -120,15 +123,9 @@ class AsyncEventDispatcher:
         batch        it gets sequences of events instead, all that wait, which are built when one of them is looked at
         max_pending  most events that wait for it; None: the dispatcher's `max_queue`
         """
-        check(listener, types, batch, max_pending)
+        wanted = Wanted(listener, types, batch=batch, max_pending=max_pending)
         subscription = AsyncSubscription(
-            self._drop,
-            listener,
-            types,
-            batch=batch,
-            awaits=awaits(listener),
-            max_pending=self.max_queue if max_pending is None else max_pending,
-            max_failures=self._max_failures,
+            self._drop, wanted, max_pending=self.max_queue, max_failures=self._max_failures
         )
         self._drain()
         with self._lock:
@@ -167,7 +164,7 @@ class AsyncEventDispatcher:
         found = self._routes.get(type)
         if found is None:
             with self._lock:
-                found = tuple(each for each in self._subscriptions if each.hears(type))
+                found = tuple(each for each in self._subscriptions if each.wanted.hears(type))
                 self._routes[type] = found
         return found
 
@@ -285,6 +282,9 @@ class AsyncEventDispatcher:
         if first and left:
             told = [_left(each, dropped, each in held) for each, dropped in left]
             warn(f"the event dispatcher was closed after {timeout_s:g} s: {'; '.join(told)}", LeftoversWarning)
+
+    def __reduce__(self) -> Any:
+        return reduced(self)
 
     def __enter__(self) -> Self:
         return self

@@ -21,9 +21,10 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, shorten
 from headrace.events import EventAccount
+from headrace.events.wanted import Wanted
 from headrace.hookspecs import hookimpl
 from headrace_events.counts import Counts, account
-from headrace_events.listening import awaits, check, name_of, warn, where
+from headrace_events.listening import awaits, name_of, warn, where
 from headrace_events.records import Stream
 from headrace_events.table import Tables
 
@@ -40,14 +41,10 @@ class InlineSubscription:
     def __init__(
         self,
         cancel: Callable[[InlineSubscription], None],
-        listener: Callable[[Any], None],
-        types: tuple[type, ...],
-        batch: bool,
+        wanted: Wanted,
     ) -> None:
-        self.listener = listener
+        self.wanted = wanted
         self.counts: dict[type, Counts] = {}
-        self.types = types
-        self.batch = batch
         self.active = True
         self._cancel = cancel
 
@@ -63,7 +60,7 @@ class InlineSubscription:
     @property
     def account(self) -> tuple[EventAccount, ...]:
         """What became of the events, by type: none is ever dropped, or waits."""
-        return account(name_of(self.listener), self.counts)
+        return account(name_of(self.wanted.listener), self.counts)
 
     def count(self, type: type, *, failed: bool) -> None:
         """What became of an event. Under the dispatcher's lock."""
@@ -73,8 +70,8 @@ class InlineSubscription:
         counts.failed += failed
 
     def __repr__(self) -> str:
-        heard = ", ".join(type.__name__ for type in self.types) or "all events"
-        return f"<InlineSubscription {name_of(self.listener)} to {heard}, failed {self.failed}>"
+        heard = ", ".join(type.__name__ for type in self.wanted.types) or "all events"
+        return f"<InlineSubscription {name_of(self.wanted.listener)} to {heard}, failed {self.failed}>"
 
 
 class _Table:
@@ -89,7 +86,7 @@ class _Table:
     def hearers(self, type: type) -> tuple[InlineSubscription, ...]:
         found = self.routes.get(type)
         if found is None:
-            found = tuple(one for one in self.subscriptions if not one.types or issubclass(type, one.types))
+            found = tuple(one for one in self.subscriptions if one.wanted.hears(type))
             self.routes[type] = found
         return found
 
@@ -117,13 +114,13 @@ class InlineDispatcher:
         With `batch` it gets lists: here always of one event. `max_pending` bounds what waits for a listener, and is
         never reached here, where nothing waits.
         """
-        check(listener, types, batch, max_pending)
+        wanted = Wanted(listener, types, batch=batch, max_pending=max_pending)
         if awaits(listener):
             raise SettingsError(
                 f"listener {name_of(listener)} is a coroutine function, which the dispatcher 'inline' has no loop for; "
                 "a plain function, or the dispatcher 'buffered' would do"
             )
-        subscription = InlineSubscription(self._drop, listener, types, batch)
+        subscription = InlineSubscription(self._drop, wanted)
         with self._lock:
             if self._closed:
                 raise HeadraceError(f"{name_of(listener)} cannot subscribe: the dispatcher is closed")
@@ -180,7 +177,7 @@ class InlineDispatcher:
         for subscription in self._table.hearers(type(event)):
             if subscription.active:
                 try:
-                    subscription.listener([event] if subscription.batch else event)
+                    subscription.wanted.listener([event] if subscription.wanted.batch else event)
                 except Exception as error:
                     self._failed(subscription, event, error)
                 else:
@@ -192,9 +189,10 @@ class InlineDispatcher:
             first = not subscription.failed
             subscription.count(type(event), failed=True)
         if first:
+            name = name_of(subscription.wanted.listener)
             warn(
-                f"listener {name_of(subscription.listener)} raised {shorten(error)} on {type(event).__name__}, at "
-                f"{where(error)}. The run goes on; further failures of this listener are only counted"
+                f"listener {name} raised {shorten(error)} on {type(event).__name__}, at {where(error)}. "
+                "The run goes on; further failures of this listener are only counted"
             )
 
 

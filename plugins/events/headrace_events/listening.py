@@ -1,4 +1,4 @@
-"""What dispatchers have in common about listeners: who may subscribe, what they are called, what is said of errors."""
+"""What dispatchers have in common about listeners: what they are called, what is said of errors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,9 @@ import traceback
 import warnings
 from typing import Any
 
-from headrace.errors import SettingsError, shorten
-from headrace.settings import flag, function, or_none, whole_number
+from headrace.errors import shorten
 
 _log = logging.getLogger("headrace.events")
-
-
-def check(listener: Any, types: tuple[Any, ...], batch: Any, max_pending: Any) -> None:
-    """Refuse what `subscribe` cannot take, in words."""
-    function(of="a function of one event").check("listener", listener)
-    for wanted in types:
-        if not isinstance(wanted, type):
-            raise SettingsError(f"types must be classes of events; got {shorten(wanted)}")
-    flag().check("batch", batch)
-    or_none(whole_number(at_least=1, of="events")).check("max_pending", max_pending)
 
 
 def awaits(listener: Any) -> bool:

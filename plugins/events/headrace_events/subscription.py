@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import said
 from headrace.events import EventAccount
+from headrace.events.wanted import Wanted
 from headrace_events.counts import Counts, account
-from headrace_events.listening import name_of, warn, where
+from headrace_events.listening import awaits, name_of, warn, where
 from headrace_events.records import Chunk, EventBatch
 
 if TYPE_CHECKING:
@@ -38,27 +39,24 @@ class AsyncSubscription:
     def __init__(
         self,
         cancel: Callable[[AsyncSubscription], None],
-        listener: Callable[[Any], Any],
-        types: tuple[type, ...],
+        wanted: Wanted,
         *,
-        batch: bool,
-        awaits: bool,
         max_pending: int,
         max_failures: int,
     ) -> None:
-        self.listener = listener
-        self.types = types
-        self.batch = batch
-        self.max_pending = max_pending
+        self.wanted = wanted
+        self.listener = wanted.listener
+        self.batch = wanted.batch
+        self.max_pending = wanted.max_pending or max_pending
         self.active = True
-        self.name = name_of(listener)
+        self.name = name_of(wanted.listener)
         self.counts: dict[type, Counts] = {}
         self.scheduled = False  # somebody serves it, or will: the dispatcher's
         self.admitted = self.out = 0  # events that came into the queue, and those that are out of it, since it began
         self.waiting = 0  # events in the queue that count in its bound
         self.at_work_since_s: float | None = None  # when the call began that goes on
         self._cancel = cancel
-        self._awaits = awaits
+        self._awaits = awaits(wanted.listener)
         self._loop: AbstractEventLoop | None = None
         self._max_failures = max_failures
         self._in_a_row = 0
@@ -84,11 +82,8 @@ class AsyncSubscription:
         """What became of the events, by type."""
         return account(self.name, self.counts)
 
-    def hears(self, type: type) -> bool:
-        return not self.types or issubclass(type, self.types)
-
     def __repr__(self) -> str:
-        heard = ", ".join(type.__name__ for type in self.types) or "all events"
+        heard = ", ".join(type.__name__ for type in self.wanted.types) or "all events"
         state = "" if self.active else ", ended"
         return f"<AsyncSubscription {self.name} to {heard}, {self.pending} pending, failed {self.failed}{state}>"
 

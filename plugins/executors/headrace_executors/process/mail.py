@@ -1,8 +1,8 @@
-"""What a worker sends home besides results: log records, warnings, and what it prints where the caller's output is not
-the process's own (in a notebook, say).
+"""What a worker sends home besides results: log records, warnings, events, and what it prints where the caller's output
+is not the process's own (in a notebook, say).
 
 Both sides: `Sender` in the worker, `deliver` in the parent. It is sent at once, so that a worker which is lost has told
-what it had to tell.
+what it had to tell; but events go with the results of their items, or an item that has to run again told them twice.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from time import monotonic, time
 
-from headrace.context import current
+from headrace.context import current, live_away, tell
+from headrace.errors import shorten
 from headrace_executors.process.packing import pack, unpack
 
 TYPE_CHECKING = False
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
     from typing import Any, TextIO
+
+
+EVENTS = 256
+"""So many events go home before the results of their items do: what waits has a bound."""
 
 
 def expected() -> dict[str, Any]:
@@ -48,10 +54,18 @@ def deliver(data: Any) -> None:
         elif kind == "warning":
             text, category, filename, line = content
             warnings.warn_explicit(text, _category(category), filename, line)
+        elif kind == "events":
+            for packed in content:
+                _tell(packed)
         else:
             stream = getattr(sys, kind)
             stream.write(content)
             stream.flush()
+
+
+def _tell(packed: bytes) -> None:
+    with suppress(Exception):  # those of one event, whose class cannot be had here, do not concern the next
+        tell(*unpack(packed))
 
 
 def _category(packed: bytes | None) -> type[Warning]:
@@ -69,7 +83,10 @@ class Sender:
         self._send = send
         self._levels = levels
         self._logs = False
+        self._events: list[bytes] = []
+        self._numbers: dict[str, int] = {}  # of the next event of each type
         warnings.showwarning = self._warn
+        live_away(self._event)
         for name in prints:
             setattr(sys, name, _Printing(name, send))
 
@@ -90,6 +107,29 @@ class Sender:
         logging.root.handlers[:] = [Home()]
         for name, level in self._levels.items():
             logging.getLogger(name or None).setLevel(level)
+
+    def _event(self, key: str, type: type, attributes: dict[str, Any]) -> None:
+        if hasattr(type, "lifecycle"):
+            attributes = {**self._facts(type.__name__), **attributes}
+        try:
+            packed = pack((key, type, attributes), beside=False)[0]
+        except Exception:
+            packed = pack((key, type, {name: _sendable(each) for name, each in attributes.items()}), beside=False)[0]
+        self._events.append(packed)
+        if len(self._events) >= EVENTS:
+            self.send_events()
+
+    def _facts(self, type: str) -> dict[str, Any]:
+        number = self._numbers.get(type, 0)
+        self._numbers[type] = number + 1
+        source = f"headrace-process-{os.getpid()}/{type}"
+        return {"source": source, "sequence": number, "at_s": monotonic(), "wall_s": time()}
+
+    def send_events(self) -> None:
+        """Send what has been told since: before the results of its items."""
+        events, self._events = self._events, []
+        if events:
+            self._send(pack(("events", events), beside=False)[0])
 
     def log(self, record: logging.LogRecord) -> None:
         import logging
@@ -124,6 +164,14 @@ class Sender:
 
     def __repr__(self) -> str:
         return f"<Sender of {'logs and ' * self._logs}warnings>"
+
+
+def _sendable(value: Any) -> Any:
+    try:
+        pack(value, beside=False)
+    except Exception:
+        return shorten(value)
+    return value
 
 
 def _operator() -> str:

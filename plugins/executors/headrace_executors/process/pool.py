@@ -371,7 +371,8 @@ class Pool:
             if job.lane.unloaded >= KILLED_EARLY:
                 return HeadraceError(f"worker processes end while they load the stage's functions: {how}")
         ours = child.killed_for is not None and job.lane is not child.killed_for
-        return WorkerLost(how, started and not (ours and job.lane.idempotent), at, job.kept)
+        worker = f"headrace-process-{child.pid}"
+        return WorkerLost(how, started and not (ours and job.lane.idempotent), at, job.kept, worker)
 
     # the end
 

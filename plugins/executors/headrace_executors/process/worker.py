@@ -103,9 +103,14 @@ class Worker:
         with self._sending:
             self.wire.send(kind, number, sections)
 
+    def send_events(self) -> None:
+        if self._mail is not None:
+            self._mail.send_events()
+
     def _forget(self, lane: int) -> None:
         self._kernels.pop(lane, None)
         tear_down(self._teardowns.pop(lane, []))
+        self.send_events()
 
     def _take(self, message: Message) -> None:
         number, sections = message.number, message.sections
@@ -321,6 +326,7 @@ class _Work(Control):
         self._send(kind, [head, data, *buffers])
 
     def _send(self, kind: int, sections: Sequence[Any]) -> None:
+        self._worker.send_events()
         self._worker.send(kind, self._ticket, sections)
 
     def __repr__(self) -> str:
