@@ -498,8 +498,8 @@ class Pipeline:
         under "serial".
 
         batch        it gets sequences of events, all that wait
-        max_pending  most events that may wait for it; None: 10,000. Further ones push out the oldest, but none that tells
-                     of the begin or the end of the run and of its operators
+        max_pending  most events that may wait for it; None: 10,000. Further ones push out the oldest, but none that
+                     tells of the begin or the end of the run and of its operators
         """
         given = (types,) if isinstance(types, type) or not isinstance(types, Iterable) else tuple(types)
         self._wanted.append(Wanted(listener, given, batch=batch, max_pending=max_pending))

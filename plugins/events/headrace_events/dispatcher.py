@@ -268,8 +268,7 @@ class AsyncEventDispatcher:
         with self._lock:
             subscriptions, self._subscriptions = self._subscriptions, ()
             first, self._closed = not self._closed, True
-            held = set(self._pool.held())
-            left = [(each, dropped) for each in subscriptions if (dropped := each.drop_all()) or each in held]
+            left = [(each, dropped) for each in subscriptions if (dropped := each.drop_all()) or each.pending]
             self._routes.clear()
         self._pool.stop()
         self._end.detach()
@@ -277,10 +276,10 @@ class AsyncEventDispatcher:
         self._rewire()
         self._pool.join(until_s)
         for each in subscriptions:
-            if each not in held:
+            if not each.scheduled:  # else whoever serves it does that
                 each.end()
         if first and left:
-            told = [_left(each, dropped, each in held) for each, dropped in left]
+            told = [_left(each, dropped) for each, dropped in left]
             warn(f"the event dispatcher was closed after {timeout_s:g} s: {'; '.join(told)}", LeftoversWarning)
 
     def __reduce__(self) -> Any:
@@ -317,8 +316,8 @@ class AsyncEventDispatcher:
             subscription.forget_all()
 
 
-def _left(subscription: AsyncSubscription, dropped: int, held: bool) -> str:
-    state = f"listener {subscription.name} {'is still in a call' if held else 'was too slow'}"
+def _left(subscription: AsyncSubscription, dropped: int) -> str:
+    state = f"listener {subscription.name} {'is still in a call' if subscription.pending else 'was too slow'}"
     return f"{state}, {dropped} events that waited for it were dropped" if dropped else state
 
 

@@ -76,12 +76,6 @@ class Pool:
         """Whether the caller's thread is one of those that serve, inside of a listener."""
         return threading.get_ident() in self._at_work
 
-    def held(self) -> list[AsyncSubscription]:
-        """Those that a thread is inside of now, but for the caller's."""
-        here = threading.get_ident()
-        with self._lock:
-            return [each for thread, each in self._at_work.items() if thread != here]
-
     # the threads
 
     def _run(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class AsyncSubscription:
         self.at_work_since_s: float | None = None  # when the call began that goes on
         self._cancel = cancel
         self._awaits = awaits(wanted.listener)
-        self._loop: AbstractEventLoop | None = None
+        self._loops: list[AbstractEventLoop] = []  # one, for coroutines; whoever takes it out closes it
         self._max_failures = max_failures
         self._in_a_row = 0
         self._told = False  # whether anybody has been told that it fails
@@ -201,7 +202,7 @@ class AsyncSubscription:
         self.scheduled = False
         self.admitted = self.out = self.waiting = 0
         self.at_work_since_s = None
-        self._loop = None
+        self._loops = []
 
     # the calls, in the thread that serves
 
@@ -247,11 +248,11 @@ class AsyncSubscription:
 
     def _own_loop(self) -> AbstractEventLoop:
         """The loop that its coroutines run in, always the same, whichever thread serves."""
-        if self._loop is None:
+        if not self._loops:
             import asyncio
 
-            self._loop = asyncio.new_event_loop()
-        return self._loop
+            self._loops.append(asyncio.new_event_loop())
+        return self._loops[0]
 
     async def _serve_awaiting(self, chunks: Sequence[Chunk], until_s: float) -> list[Chunk]:
         pieces = [list(chunks)] if self.batch else [[chunk.only(at)] for chunk in chunks for at in range(len(chunk))]
@@ -279,7 +280,6 @@ class AsyncSubscription:
             self.active = False  # it stays in the account
 
     def end(self) -> None:
-        """Nobody serves it any more: its loop can go."""
-        if self._loop is not None and not self._loop.is_running():
-            self._loop.close()
-            self._loop = None
+        """Nobody serves it any more: its loop can go. Any thread may say so, also two at once."""
+        with suppress(IndexError):
+            self._loops.pop().close()
