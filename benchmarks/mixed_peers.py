@@ -26,17 +26,28 @@ Flow = Callable[[Sequence[MixedStep], Iterable[Any]], AbstractContextManager[Ite
 Maker = Callable[[], Flow]
 
 
-def headrace(runner: str = "threads") -> Maker:
+def headrace(
+    runner: str = "threads", *, listener: Callable[[Any], Any] | None = None, dispatcher: str | None = None
+) -> Maker:
+    """`listener` hears all events; `dispatcher`: another than the profile's."""
+
     def make() -> Flow:
         try:
             from headrace import Pipeline, PluginRef, Profile
         except (ImportError, AttributeError) as error:
             raise Unable(f"no Pipeline: {error}") from error
-        profile = Profile(name=runner, runner=PluginRef(runner), executor=PluginRef("thread"))
+        other = {"dispatcher": PluginRef(dispatcher)} if dispatcher else {}
+        profile: Any = Profile(name=runner, runner=PluginRef(runner), executor=PluginRef("thread"), **other)
+        if runner == "threads" and not dispatcher:
+            profile = "balanced"
 
         @contextmanager
         def flow(steps, items):
-            pipeline = Pipeline("bench", "balanced" if runner == "threads" else profile).source("items", items)
+            pipeline = Pipeline("bench", profile).source("items", items)
+            if listener is not None:
+                from headrace import Event
+
+                pipeline.on(Event, listener)
             for number, step in enumerate(steps, 1):
                 options = {"executor": step.where, "parallel_degree": step.workers} if step.where else {}
                 getattr(pipeline, step.kind)(f"{step.kind} {number}", step.fn, **options)

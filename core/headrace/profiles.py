@@ -29,7 +29,7 @@ class Profile:
     executor: PluginRef = field(validator=_plugin)
     coroutines: PluginRef = field(default=PluginRef("coroutine"), validator=_plugin)
     monitor: PluginRef = field(default=PluginRef("null"), validator=_plugin)
-    dispatcher: PluginRef = field(default=PluginRef("inline"), validator=_plugin)
+    dispatcher: PluginRef = field(default=PluginRef("buffered"), validator=_plugin)
     window: int = field(default=10_000, validator=whole_number(at_least=1, of="items"))
     max_bytes: int | None = field(default=None, validator=or_none(whole_number(at_least=1, of="bytes")))
     aim_s: float = field(default=0.005, validator=seconds(above=0))
@@ -42,14 +42,10 @@ SHIPPED = {
         runner=PluginRef("serial"),
         executor=PluginRef("serial"),
         coroutines=PluginRef("serial"),
+        dispatcher=PluginRef("inline"),
         linger_s=None,
     ),
-    "balanced": Profile(
-        name="balanced",
-        runner=PluginRef("threads"),
-        executor=PluginRef("thread"),
-        dispatcher=PluginRef("buffered"),
-    ),
+    "balanced": Profile(name="balanced", runner=PluginRef("threads"), executor=PluginRef("thread")),
 }
 
 
