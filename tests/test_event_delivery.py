@@ -4,6 +4,7 @@ forks. What all dispatchers promise is in the conformance suite."""
 from __future__ import annotations
 
 import gc
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -15,12 +16,14 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import attrs
 import pytest
 
 from headrace import (
     AsyncEventDispatcher,
     BatchCompleted,
     BufferedEventNotifier,
+    Event,
     EventQueueFull,
     ItemFailed,
     OperatorFinished,
@@ -501,6 +504,60 @@ def test_a_fork_while_others_emit_and_listen_hangs_nowhere(tmp_path: Path) -> No
         stop.set()
     """
     assert [int(line) for line in run(script, tmp_path)] == list(range(20))
+
+
+# Events that are built at once ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Slotted(Event):
+    number: int = 0
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Checked(Event):
+    number: int = attrs.field(default=0, converter=int)
+    names: list[str] = attrs.field(factory=list)
+
+
+class Derived(BatchCompleted):
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**{**facts, "items": 7})
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Grown(BatchCompleted):
+    number: int = 0
+
+
+@pytest.mark.parametrize("kind", [BatchCompleted, ItemFailed, Slotted, Checked, Derived, Grown, Event])
+def test_an_event_is_what_its_class_makes_of_the_same_facts(kind: type[Event]) -> None:
+    heard: list[Any] = []
+    given = {"run": "r", "operator": "parse"} | ({"number": 3} if "number" in kind.__annotations__ else {})
+    with AsyncEventDispatcher() as dispatcher, BufferedEventNotifier(dispatcher) as notifier:
+        dispatcher.subscribe(heard.append)
+        notifier.notify(kind, **given)
+        assert notifier.flush(WAIT_S)
+    (event,) = heard
+    own = {name: getattr(event, name) for name in ("at_s", "wall_s", "source", "sequence")}
+    made = kind(**given, **own)
+    assert type(event) is kind
+    assert event == made
+    assert repr(event) == repr(made)
+    assert pickle.loads(pickle.dumps(event)) == made
+    if kind is not Checked:
+        assert hash(event) == hash(made)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        event.run = "s"
+
+
+def test_facts_that_are_given_count_more_than_those_that_are_filled_in() -> None:
+    heard: list[Any] = []
+    with AsyncEventDispatcher() as dispatcher:
+        dispatcher.subscribe(heard.append)
+        dispatcher.notify(BatchCompleted, source="elsewhere", sequence=5, at_s=1.0, wall_s=2.0)
+        assert dispatcher.flush(WAIT_S)
+    assert heard == [BatchCompleted(source="elsewhere", sequence=5, at_s=1.0, wall_s=2.0)]
 
 
 # What is refused ----------------------------------------------------------------------------------------------------

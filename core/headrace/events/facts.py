@@ -1,7 +1,8 @@
 """What happened: facts in the past tense, frozen.
 
 A runner tells them with `dispatcher.notify(ItemFailed, operator="parse", ...)`; the event itself is built only if
-somebody listens. Every field has a default, so that a later one breaks nobody who builds an event.
+somebody listens. Every field has a default, so that a later one breaks nobody who builds an event. They have no slots,
+so that a dispatcher can fill their `__dict__` at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from attrs import field, frozen
 from headrace.errors import shorten
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Event:
     """What all events have. To subscribe to it is to subscribe to all of them.
 
@@ -38,7 +39,7 @@ class Event:
     sequence: int = field(default=0, repr=False)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PipelineStarted(Event):
     """A run began: nothing has been asked of a source yet."""
 
@@ -48,7 +49,7 @@ class PipelineStarted(Event):
     profile: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PipelineFinished(Event):
     """A run ended.
 
@@ -65,7 +66,7 @@ class PipelineFinished(Event):
     error: BaseException | None = field(default=None, eq=False)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class OperatorStarted(Event):
     """An operator is ready for its first item; told for all of them as a run begins.
 
@@ -79,7 +80,7 @@ class OperatorStarted(Event):
     executor: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class OperatorFinished(Event):
     """An operator has dealt with its last item; told for all of them as a run ends.
 
@@ -96,7 +97,7 @@ class OperatorFinished(Event):
     service_s: float = 0.0
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BatchCompleted(Event):
     """A stage has done one or several batches, since the last of these events of that stage: it tells the first at
     once, then at most 50 times a second, and at last what is left. Added up, they are exact.
@@ -117,7 +118,7 @@ class BatchCompleted(Event):
     worker: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BatchSizeChanged(Event):
     """A stage cuts its batches to another number of items, by more than a quarter, as items have become dearer or
     cheaper: told with the `BatchCompleted` of that stage."""
@@ -126,7 +127,7 @@ class BatchSizeChanged(Event):
     before: int = 0
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ItemFailed(Event):
     """An item raised, and will not be tried again.
 
@@ -144,7 +145,7 @@ class ItemFailed(Event):
     verdict: str = "raise"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ItemRetried(Event):
     """An item raised, and will be tried again. `attempts` is how often it was tried so far."""
 
@@ -153,14 +154,14 @@ class ItemRetried(Event):
     attempts: int = 1
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WorkerStarted(Event):
     """A worker has come back with its first batch of a stage. `worker` is its name: of a thread, or of a process."""
 
     worker: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WorkerLost(Event):
     """A worker came to its end in the middle of a batch, or was given up because an item hung; another takes its place.
 
@@ -172,7 +173,7 @@ class WorkerLost(Event):
     how: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BackpressureStarted(Event):
     """An operator is held back by those behind it: a source that waited for 10 ms and was asked for nothing, or a stage
     whose window is full of outputs that nobody takes. `waiting` counts those outputs."""
@@ -180,7 +181,7 @@ class BackpressureStarted(Event):
     waiting: int = 0
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BackpressureEnded(Event):
     """An operator that was held back goes on, or is at its end: a source that was asked again without having to wait,
     or a stage whose window is half empty. `held_s` is how long it took."""
@@ -188,7 +189,7 @@ class BackpressureEnded(Event):
     held_s: float = 0.0
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ProgressMade(Event):
     """How far a run has come: at most ten times a second, and at its end.
 

@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, overload
 
-from headrace.events import Event
+from headrace_events.building import builder
 
 Record = tuple[float, int, Any]
 """When it happened (monotonic clock), its number in its stream, and its attributes; of an event that was there already:
@@ -23,13 +23,14 @@ the event. Plain, since one is made for every event that anybody hears."""
 class Stream:
     """All events of one type that one thread tells. `ready`: they are given as events, not as attributes."""
 
-    __slots__ = ("lifecycle", "ready", "source", "type")
+    __slots__ = ("_build", "lifecycle", "ready", "source", "type")
 
     def __init__(self, type: type, source: str, *, ready: bool = False) -> None:
         self.type = type
         self.source = f"{source}/{type.__name__}{'.emitted' if ready else ''}"
         self.ready = ready
         self.lifecycle = bool(getattr(type, "lifecycle", False))
+        self._build = builder(type)
 
     def key(self, record: Record) -> tuple[object, ...]:
         """What an event is the latest of: of its type, in its run, for its operator."""
@@ -44,41 +45,54 @@ class Stream:
         at_s, number, given = record
         if self.ready:
             return given
-        if not issubclass(self.type, Event):
-            return self.type(**given)
-        facts: dict[str, Any] = {"at_s": at_s, "wall_s": at_s + wall_s, "source": self.source, "sequence": number}
-        facts.update(given)
-        return self.type(**facts)
+        return self._build(given, at_s, at_s + wall_s, self.source, number)
 
     def __repr__(self) -> str:
         return f"<Stream {self.source}>"
 
 
 class Chunk:
-    """Records of one stream, in their order. Shared between listeners, and never changed."""
+    """Records of one stream, in their order: a part of a list that others see parts of, and nobody changes."""
 
-    __slots__ = ("records", "stream", "wall_s")
+    __slots__ = ("_start", "_stop", "_whole", "stream", "wall_s")
 
-    def __init__(self, stream: Stream, records: Sequence[Record], wall_s: float) -> None:
+    def __init__(
+        self, stream: Stream, records: Sequence[Record], wall_s: float, start: int = 0, stop: int | None = None
+    ) -> None:
         self.stream = stream
-        self.records = records
         self.wall_s = wall_s
+        self._whole = records
+        self._start = start
+        self._stop = len(records) if stop is None else stop
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self._stop - self._start
+
+    @property
+    def records(self) -> Sequence[Record]:
+        return self._whole[self._start : self._stop]
 
     def __iter__(self) -> Iterator[Any]:
         event, wall_s = self.stream.event, self.wall_s
         return (event(record, wall_s) for record in self.records)
 
     def behind(self, records: int) -> Chunk:
-        return Chunk(self.stream, self.records[records:], self.wall_s)
+        """All but the first so many."""
+        return Chunk(self.stream, self._whole, self.wall_s, self._start + records, self._stop)
 
     def first(self, records: int) -> Chunk:
-        return Chunk(self.stream, self.records[:records], self.wall_s)
+        return Chunk(self.stream, self._whole, self.wall_s, self._start, self._start + records)
 
     def only(self, at: int) -> Chunk:
-        return Chunk(self.stream, self.records[at : at + 1], self.wall_s)
+        return Chunk(self.stream, self._whole, self.wall_s, self._start + at, self._start + at + 1)
+
+    def empty(self) -> None:
+        """Another has taken its place, in the queue that this chunk was made for alone."""
+        self._whole, self._start, self._stop = (), 0, 0
+
+    @property
+    def last_s(self) -> float:
+        return self._whole[self._stop - 1][0]
 
     def __repr__(self) -> str:
         return f"<Chunk of {len(self)} {self.stream.type.__name__}>"
@@ -102,7 +116,7 @@ def until(chunks: Sequence[Chunk], until_s: float) -> tuple[list[Chunk], list[Ch
     now: list[Chunk] = []
     later: list[Chunk] = []
     for chunk in chunks:
-        if chunk.records[-1][0] <= until_s:
+        if chunk.last_s <= until_s:
             now.append(chunk)
             continue
         by_then = bisect_right(chunk.records, until_s, key=_when)

@@ -136,13 +136,13 @@ class AsyncSubscription:
         key = chunk.stream.key(chunk.records[0])
         before = self._latest.get(key)
         if self.full and before is not None:
-            before.records = ()
+            before.empty()
             self._gone(chunk.stream.type, 1)
         self.admit(chunk)
         self._latest[key] = chunk
         self.drop_oldest()
         if len(self._chunks) > 2 * self.max_pending + MOST:
-            self._chunks = deque(each for each in self._chunks if each.records)
+            self._chunks = deque(each for each in self._chunks if len(each))
 
     def _gone(self, type: type, events: int) -> None:
         self._counts(type).dropped += events
