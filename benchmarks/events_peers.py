@@ -46,7 +46,7 @@ def _ours() -> Any:
     return headrace
 
 
-def headrace(kind: str = "buffered", *, listeners: int = 1, max_queue: int = MANY, **options: Any) -> Maker:
+def headrace(kind: str = "buffered", *, listeners: int = 1, **options: Any) -> Maker:
     """`kind`: "buffered", "async" or "inline"; so many `listeners`, all the same."""
 
     def make(listener: Listener) -> Emitter:
@@ -57,7 +57,7 @@ def headrace(kind: str = "buffered", *, listeners: int = 1, max_queue: int = MAN
 
             dispatcher = notifier = plugins.make("dispatcher", PluginRef("inline"))
         else:
-            dispatcher = notifier = ours.AsyncEventDispatcher(max_queue)
+            dispatcher = notifier = ours.AsyncEventDispatcher()
             if kind == "buffered":
                 notifier = ours.BufferedEventNotifier(dispatcher)
         for _ in range(listeners):

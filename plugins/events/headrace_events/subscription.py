@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 MOST = 1_000
-"""Events that are taken out for a listener at once, at most."""
+"""Events that are taken out at once for a listener that gets them one by one; one that gets batches gets all there are."""
 
 
 class AsyncSubscription:
@@ -152,8 +152,8 @@ class AsyncSubscription:
     def take(self) -> list[Chunk]:
         """The next events that it is to be called with."""
         taken: list[Chunk] = []
-        room = MOST
-        while self._chunks and room:
+        room = self.admitted if self.batch else MOST
+        while self._chunks and room > 0:
             chunk = self._chunks.popleft()
             if len(chunk) > room:
                 self._chunks.appendleft(chunk.behind(room))
