@@ -34,6 +34,13 @@ def check_both_profiles_agree() -> None:
     assert results[0][1] == list(range(0, 10_000, 100)), "not every division by zero is a dead letter"
 
 
+def check_events_are_delivered() -> None:
+    heard: list[object] = []
+    pipeline = Pipeline("events").source("numbers", range(100)).map("fail", lambda number: 1 // 0, on_error="skip")
+    pipeline.on(headrace.ItemFailed, heard.append).execute()
+    assert len(heard) == 100, "not every failure was told of"
+
+
 def check_order_and_account() -> None:
     result = Pipeline("order").source("numbers", range(50_000)).map("same", lambda number: number).execute()
     assert result.outputs == list(range(50_000)), "out of order, or not complete"
@@ -93,6 +100,7 @@ def check_nothing_is_left() -> None:
 CHECKS: tuple[Callable[[], None], ...] = (
     check_both_profiles_agree,
     check_order_and_account,
+    check_events_are_delivered,
     check_a_failure_names_its_item,
     check_a_worker_that_dies_costs_its_item_alone,
     check_an_endless_source_is_bounded,

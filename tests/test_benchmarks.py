@@ -84,6 +84,11 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Any:
             "limit,headrace,bare,by hand,map and filter,without calls,mp ThreadPool,futures",
             ["C1", "C2", "C3-2", "C3-4", "C3-8", "C4", "C5", "C6", "C6-rate"],
         ),
+        (
+            "bench_events.py",
+            "limit,headrace,the append,direct call,SimpleQueue,executor submit,logging",
+            ["E1", "E2", "E2-busy", "E3", "E4", "E5"],
+        ),
     ],
 )
 def test_every_row_runs_with_right_results(tmp_path: Path, script: str, only: str, keys: list[str]) -> None:

@@ -9,13 +9,23 @@ import threading
 import weakref
 from collections.abc import Iterator
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
-from headrace import Pipeline, PipelineProcessExecutor, PipelineThreadExecutor, PluginRef
+from headrace import (
+    AsyncEventDispatcher,
+    BatchCompleted,
+    BufferedEventNotifier,
+    Event,
+    Pipeline,
+    PipelineFinished,
+    PipelineProcessExecutor,
+    PipelineThreadExecutor,
+    PluginRef,
+)
 
 WAIT_S = 10
 
@@ -266,6 +276,55 @@ class TestMemoryUnderControl:
     def test_memory_is_flat_in_the_length_of_the_input(self) -> None:
         peaks = [_peak_rss_kib(items) for items in (200_000, 2_000_000)]
         assert peaks[1] - peaks[0] < 5 * 1024
+
+
+class TestEventHandling:
+    """To tell an event costs its emitter no wait, no thread and no lock of a listener's."""
+
+    def test_a_run_does_not_wait_for_its_listeners(self) -> None:
+        """The listener is inside of its first call until the run has given out its last item."""
+        released = threading.Event()
+        heard: list[Event] = []
+
+        def listener(event: Event) -> None:
+            assert released.wait(WAIT_S)
+            heard.append(event)
+
+        pipeline = Pipeline("events").source("numbers", range(10_000)).map("next", lambda number: number + 1)
+        pipeline.on(Event, listener)
+        with pipeline.stream() as stream:
+            assert list(islice(stream, 10_000)) == list(range(1, 10_001))
+            assert heard == []
+            released.set()
+        assert isinstance(heard[-1], PipelineFinished)
+
+    def test_events_come_in_batches(self) -> None:
+        batches: list[int] = []
+        with AsyncEventDispatcher() as dispatcher, BufferedEventNotifier(dispatcher, flush_s=3600) as notifier:
+            dispatcher.subscribe(lambda events: batches.append(len(events)), batch=True)
+            for number in range(5_000):
+                notifier.notify(BatchCompleted, items=number)
+            assert notifier.flush(WAIT_S)
+        assert sum(batches) == 5_000
+        assert len(batches) <= 5_000 / 256 + 2
+
+    def test_a_run_without_listeners_starts_no_thread_for_them(self) -> None:
+        names: set[str] = set()
+
+        def work(number: int) -> int:
+            names.update(thread.name for thread in threading.enumerate())
+            return number
+
+        Pipeline("silent").source("numbers", range(100)).map("work", work).execute()
+        assert not {name for name in names if "event" in name}
+
+    def test_a_run_tells_of_its_batches_at_most_fifty_times_a_second(self) -> None:
+        heard: list[BatchCompleted] = []
+        executor = PluginRef("thread", {"max_workers": 8, "adaptive_batching": False})
+        pipeline = Pipeline("often").source("numbers", range(2_000)).map("same", abs, executor=executor)
+        result = pipeline.on(BatchCompleted, heard.append).execute()
+        assert sum(event.batches for event in heard) == result.report["same"].batches == 2_000
+        assert len(heard) <= 2 + result.report.wall_s * 50
 
 
 def _peak_rss_kib(items: int) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 MOST = 1_000
-"""Events that are taken out at once for a listener that gets them one by one; one that gets batches gets all of them."""
+"""Events that are taken out at once for a listener that gets one at a time; who gets batches gets all of them."""
 
 
 class AsyncSubscription:
