@@ -142,6 +142,21 @@ def test_the_latest_of_each_key_stays_and_stands_where_it_was_told() -> None:
         assert (progress.emitted, progress.delivered, progress.pending) == (2_001, 3, 0)
 
 
+def test_what_was_pushed_out_is_not_pushed_out_once_more_by_its_successor() -> None:
+    gate = Gate()
+    with AsyncEventDispatcher(2, overflow="coalesce") as dispatcher:
+        heard = held(dispatcher, gate)
+        for operator in "abcabcaabb":
+            dispatcher.notify(ProgressMade, operator=operator)
+        progress = row(dispatcher, ProgressMade)
+        assert (progress.emitted, progress.dropped, progress.pending) == (10, 8, 2)
+        gate.open()
+        assert dispatcher.flush(WAIT_S)
+        assert [event.operator for event in heard[1:]] == ["a", "b"]
+        progress = row(dispatcher, ProgressMade)
+        assert (progress.delivered, progress.dropped, progress.pending) == (2, 8, 0)
+
+
 def test_a_listener_that_hangs_keeps_nothing_but_the_latest() -> None:
     """What took the place of others must not leave its shell behind for ever."""
     gate = Gate()

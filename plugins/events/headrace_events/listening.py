@@ -31,5 +31,5 @@ def where(error: BaseException) -> str:
 def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
     try:
         warnings.warn(message, category, stacklevel=5)
-    except Warning:
-        _log.error(message)  # where warnings are made errors, it must still not reach who emits
+    except Exception:
+        _log.error(message)  # where warnings are made errors, or cannot be shown, it must still not reach who emits

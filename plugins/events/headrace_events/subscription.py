@@ -121,6 +121,7 @@ class AsyncSubscription:
             if chunk.stream.lifecycle:
                 stay.append(chunk)
                 continue
+            self._forget([chunk])
             over = min(len(chunk), self.waiting - self.max_pending)
             if over < len(chunk):
                 self._chunks.appendleft(chunk.behind(over))
@@ -162,14 +163,13 @@ class AsyncSubscription:
                 taken.append(chunk)
             room -= len(chunk)
             self.waiting -= 0 if chunk.stream.lifecycle else len(chunk)
-        if self._latest:
-            self._forget(taken)
+        self._forget(taken)
         return taken
 
     def _forget(self, taken: Sequence[Chunk]) -> None:
-        for chunk in taken:
-            key = chunk.stream.key(chunk.records[0])
-            if self._latest.get(key) is chunk:
+        """They are not in the queue any more, where another could take their place."""
+        for chunk in taken if self._latest else ():
+            if len(chunk) and self._latest.get(key := chunk.stream.key(chunk.records[0])) is chunk:
                 del self._latest[key]
 
     def put_back(self, chunks: Sequence[Chunk]) -> None:
@@ -210,7 +210,12 @@ class AsyncSubscription:
         """Call the listener with all of it, but for what is left at `until_s`, or once it is not active any more; gives
         back what is left."""
         if self._awaits:
-            return self._own_loop().run_until_complete(self._serve_awaiting(chunks, until_s))
+            try:
+                loop = self._own_loop()
+            except OSError as error:  # no descriptors are left
+                self._book(chunks, error)
+                return []
+            return loop.run_until_complete(self._serve_awaiting(chunks, until_s))
         if self.batch:
             self._call(chunks, lambda: EventBatch(chunks))
             return []
