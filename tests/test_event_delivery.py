@@ -32,6 +32,7 @@ from headrace import (
 )
 from headrace.errors import HeadraceError, LeftoversWarning
 from headrace.testing import Gate
+from headrace_events.inline import InlineDispatcher
 
 WAIT_S = 10
 
@@ -294,6 +295,20 @@ def test_a_dispatcher_that_is_forgotten_leaves_no_thread() -> None:
     for thread in threads:
         thread.join(WAIT_S)
         assert not thread.is_alive()
+
+
+def test_before_a_dispatcher_that_calls_at_once_a_listener_that_hangs_holds_up_neither_emitters_nor_the_close() -> None:
+    gate = Gate()
+    notifier = BufferedEventNotifier(InlineDispatcher(), max_events=1)
+    notifier.subscribe(lambda event: gate.hold())
+    notifier.notify(BatchCompleted)
+    gate.wait_for(1)
+    notifier.notify(ItemFailed)  # the first of its type in this thread
+    assert not notifier.flush(0.1)
+    began_s = monotonic()
+    notifier.close(timeout_s=0.2)
+    assert monotonic() - began_s < 0.25
+    gate.open()
 
 
 # Listeners that misbehave -------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ Rings are drained one after the other, but what they give is put in order by tim
 waits for the next round. So if one event led to another, they are delivered in that order, whichever threads they
 were emitted by.
 
-`_lock` guards who drains, `_rings` and `_later`. Of a ring, the emitter appends and the drain takes out.
+`_lock` guards `_rings` and `_thread`, `_draining` who drains, and `_later`. Of a ring, the emitter appends and the drain
+takes out. Nothing of the user's is called while `_lock` is held; while one drains, the listeners of a dispatcher that
+calls them at once.
 """
 
 from __future__ import annotations
@@ -131,7 +133,8 @@ class BufferedEventNotifier:
         _open.add(self)
 
     def _begin(self) -> None:
-        self._lock = threading.RLock()  # the garbage collector may close a run in any thread at any point
+        # Reentrant: the garbage collector may close a run in any thread at any point, and listeners may flush.
+        self._lock, self._draining = threading.RLock(), threading.RLock()
         self._tables: Tables[Ring | None] = Tables(self._ring)
         self._here = self._tables.here
         self._rings: dict[Stream, Ring] = {}
@@ -201,24 +204,35 @@ class BufferedEventNotifier:
 
     # the drain
 
-    def drain(self) -> None:
-        """Hand on all that was emitted before."""
+    def drain(self, timeout_s: float = -1) -> bool:
+        """Hand on all that was emitted before; False if somebody else was at it for longer than `timeout_s`."""
+        if not self._draining.acquire(timeout=timeout_s):
+            return False
+        try:
+            self._drain()
+        finally:
+            self._draining.release()
+        return True
+
+    def _drain(self) -> None:
+        until_s, wall_s = monotonic(), time.time() - monotonic()
+        pieces, self._later = self._later, []
+        missing: Counter[type] = Counter()
         with self._lock:
-            until_s, wall_s = monotonic(), time.time() - monotonic()
-            pieces, self._later = self._later, []
-            missing: Counter[type] = Counter()
-            for stream, ring in tuple(self._rings.items()):
-                over = ring.owner() is None  # asked first: what its thread told of at last is there when it is gone
-                records, dropped = ring.drain()
-                if records:
-                    pieces.append(Chunk(stream, records, wall_s))
-                if dropped:
-                    missing[stream.type] += dropped
-                if over:
-                    del self._rings[stream]
-            pieces, self._later = until(by_time(pieces), until_s)
-            self.dropped += missing
-            self._put(pieces, missing)
+            rings = list(self._rings.items())
+        for stream, ring in rings:
+            over = ring.owner() is None  # asked first: what its thread told of at last is there when it is gone
+            records, dropped = ring.drain()
+            if records:
+                pieces.append(Chunk(stream, records, wall_s))
+            if dropped:
+                missing[stream.type] += dropped
+            if over:
+                with self._lock:
+                    self._rings.pop(stream, None)
+        pieces, self._later = until(by_time(pieces), until_s)
+        self.dropped.update(missing)
+        self._put(pieces, missing)
 
     def _put(self, chunks: list[Chunk], dropped: Counter[type]) -> None:
         put = getattr(self._dispatcher, "put", None)
@@ -239,8 +253,9 @@ class BufferedEventNotifier:
 
     def flush(self, timeout_s: float) -> bool:
         """Hand on all that was emitted before, and wait until it is delivered; whether it has been, in time."""
-        self.drain()
-        return bool(self._dispatcher.flush(timeout_s))
+        seconds().check("flush: timeout_s", timeout_s)
+        until_s = monotonic() + timeout_s
+        return self.drain(timeout_s) and bool(self._dispatcher.flush(max(0.0, until_s - monotonic())))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Hand on and deliver what was emitted; what is told from now on is not heard. Safe to call twice. The

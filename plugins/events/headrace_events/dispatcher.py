@@ -51,7 +51,7 @@ its next event is left."""
 class Feeder(Protocol):
     """What stands in front of a dispatcher and keeps events back for a while."""
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
         """Put all that was emitted before."""
         ...
 
