@@ -12,9 +12,9 @@ Rings are drained one after the other, but what they give is put in order by tim
 waits for the next round. So if one event led to another, they are delivered in that order, whichever threads they
 were emitted by.
 
-`_lock` guards `_rings` and `_thread`; `_draining` who drains, and `_later`. Of a ring, the emitter appends and the drain
-takes out. Nothing of the user's is called under `_lock`; under `_draining` are the listeners of a dispatcher that calls
-them at once.
+`_lock` guards `_rings` and `_thread`; `_draining` who drains, and `_later`. To a ring the emitter appends, and the
+drain takes out. Nothing of the user's is called under `_lock`; under `_draining` are the listeners of a dispatcher that
+calls them at once.
 """
 
 from __future__ import annotations
