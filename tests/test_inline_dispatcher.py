@@ -1,5 +1,5 @@
-"""What is peculiar to the dispatcher `inline`: listeners are called in the thread that tells. What it shares with others
-is in the conformance suite. And the monitor `null` that goes with it in the profile `serial`."""
+"""What is peculiar to the dispatcher `inline`: listeners are called in the thread that tells. What it shares with
+others is in the conformance suite. And the monitor `null` that goes with it in the profile `serial`."""
 
 from __future__ import annotations
 
