@@ -238,18 +238,18 @@ class AsyncSubscription:
             self._book(chunks, None)
 
     def _book(self, chunks: Sequence[Chunk], error: BaseException | None) -> None:
-        """What became of a call."""
+        """What became of a call. Who waits in `flush` goes on when all of it is known, and said."""
         for chunk in chunks:
             counts = self.counts[chunk.stream.type]
             if error is None:
                 counts.delivered += len(chunk)
             else:
                 counts.failed += len(chunk)
-            self.out += len(chunk)
         if error is None:
             self._in_a_row = 0
         else:
             self._raised(error, chunks[0].stream.type)
+        self.out += sum(map(len, chunks))
 
     def _own_loop(self) -> AbstractEventLoop:
         """The loop that its coroutines run in, always the same, whichever thread serves."""
